@@ -1,0 +1,180 @@
+"""Files, as a simulator can offer them too: bytes written are kept by a crash only after `sync`.
+
+What POSIX promises, and no more: `write` reaches the page cache, so it survives the process but not
+the machine; `sync` makes a file's bytes and length durable; a new, renamed or removed name is
+durable after `sync_directory`. Only `sync` and `sync_directory` wait, and they wait off the loop.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+WRITEV_MAX = 512  # buffers a call; IOV_MAX is 1024 on Linux and macOS
+SYNC_THREADS = 4
+
+
+class File(Protocol):
+    """Open for reading and writing at any place. One owner; not for two threads."""
+
+    def write(self, buffers: Sequence[bytes], *, at: int) -> None:
+        """All `buffers`, in order, from byte `at` on; or OSError, with a part written."""
+        ...
+
+    def read(self, count: int, *, at: int) -> bytes:
+        """`count` bytes from `at`; fewer only at the end of the file."""
+        ...
+
+    async def sync(self) -> None:
+        """Every byte and the length are durable when this returns. After an OSError nothing is
+        known.
+        """
+        ...
+
+    def truncate(self, size: int) -> None: ...
+
+    def size(self) -> int: ...
+
+    def fileno(self) -> int:
+        """For `os.sendfile`. A simulated file has none and raises OSError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    def open(self, path: Path, *, create: bool = False) -> File:
+        """`create` makes the file, and refuses one that is there (FileExistsError)."""
+        ...
+
+    def exists(self, path: Path) -> bool: ...
+
+    def list_directory(self, path: Path) -> list[str]:
+        """Names, sorted."""
+        ...
+
+    def make_directory(self, path: Path) -> None:
+        """With its parents; one that is there is no error."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Replaces `target`, in one step."""
+        ...
+
+    def remove(self, path: Path) -> None: ...
+
+    async def sync_directory(self, path: Path) -> None: ...
+
+
+class SystemFile:
+    def __init__(self, descriptor: int, threads: ThreadPoolExecutor) -> None:
+        self._descriptor = descriptor
+        self._threads = threads
+
+    def write(self, buffers: Sequence[bytes], *, at: int) -> None:
+        for first in range(0, len(buffers), WRITEV_MAX):
+            at += self._write_some(buffers[first : first + WRITEV_MAX], at)
+
+    def _write_some(self, buffers: Sequence[bytes], at: int) -> int:
+        wanted = sum(map(len, buffers))
+        written = _write_at(self._descriptor, buffers, at)
+        while written < wanted:  # rare: a signal, or a disk about to be full
+            rest = b"".join(buffers)[written:]
+            more = _write_at(self._descriptor, [rest], at + written)
+            if more == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written += more
+        return wanted
+
+    def read(self, count: int, *, at: int) -> bytes:
+        found = _read_at(self._descriptor, count, at)
+        while found and len(found) < count:
+            more = _read_at(self._descriptor, count - len(found), at + len(found))
+            if not more:
+                break
+            found += more
+        return found
+
+    async def sync(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, _sync, self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        os.truncate(self._descriptor, size)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class SystemDisk:
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        if create:
+            flags |= os.O_CREAT | os.O_EXCL
+        return SystemFile(os.open(path, flags, 0o600), self._threads)
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def list_directory(self, path: Path) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def remove(self, path: Path) -> None:
+        os.remove(path)
+
+    async def sync_directory(self, path: Path) -> None:
+        if os.name == "nt":  # Windows has no such call; NTFS journals names by itself
+            return
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, _sync_directory, path)
+
+
+if hasattr(os, "pwritev"):
+
+    def _write_at(descriptor: int, buffers: Sequence[bytes], at: int) -> int:
+        return os.pwritev(descriptor, buffers, at)
+
+    def _read_at(descriptor: int, count: int, at: int) -> bytes:
+        return os.pread(descriptor, count, at)
+
+else:  # Windows: one owner a file, so that seek and write need no lock
+
+    def _write_at(descriptor: int, buffers: Sequence[bytes], at: int) -> int:
+        os.lseek(descriptor, at, os.SEEK_SET)
+        return os.write(descriptor, b"".join(buffers))
+
+    def _read_at(descriptor: int, count: int, at: int) -> bytes:
+        os.lseek(descriptor, at, os.SEEK_SET)
+        return os.read(descriptor, count)
+
+
+# fdatasync keeps the length too, whenever the length is needed to read the bytes back (POSIX).
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

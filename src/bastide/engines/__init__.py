@@ -1,0 +1,1 @@
+"""There is a server product of its kind."""

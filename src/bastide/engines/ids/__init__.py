@@ -1,0 +1,1 @@
+"""ids: numbers, codes and keys that never repeat."""

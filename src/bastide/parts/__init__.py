@@ -1,0 +1,1 @@
+"""Libraries that share their caller's commit."""
