@@ -9,11 +9,12 @@ opened once per distinct URL. Everything else is opened once. What `use(Contract
 counted for its client.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +22,9 @@ from bastide.base import settings
 from bastide.base.rt.runtime import Runtime
 from bastide.base.settings import Setting
 from bastide.base.work import Crew, Task, Work
+
+if TYPE_CHECKING:  # it takes a tenth of a second to import, and only commands need it
+    from httpx import AsyncClient
 
 T = TypeVar("T")
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -46,6 +50,31 @@ class Address(msgspec.Struct, frozen=True):
 
     protocol: str  # the key in town.json: http, resp, kafka, etcd
     port: int
+
+
+class Command(msgspec.Struct, frozen=True):
+    """`bastide SYSTEM NAME ...`: `declare` adds its arguments, `run` speaks HTTP to the system.
+
+    `run` gets a client whose base address is the system's, of the running town or, if none runs, of
+    one opened for this command; it prints, and raises a Refusal, whose kind is the exit code.
+    """
+
+    name: str
+    summary: str
+    declare: Callable[[ArgumentParser], None]
+    run: Callable[["AsyncClient", Namespace], Awaitable[None]]
+
+
+class Bench(msgspec.Struct, frozen=True):
+    """A workload: `run(directory, seconds)` gives its figures, a peer's beside ours from the same
+    run.
+
+    A figure's name ends in its unit: `writes_per_s`, `read_us_p50`, `beside_one_sync_each_ratio`.
+    """
+
+    name: str
+    meaning: str
+    run: Callable[[Path, float], Awaitable[Mapping[str, float]]]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,284 @@
+"""The town behind its doors: sites of endpoints on addresses, served until a signal.
+
+bind   every address gets its socket first, so that systems know where they will answer
+open   the town, from the ground up
+serve  one ASGI application on all sockets; town.json once everything answers
+stop   town.json goes, doors shut, what is in flight is finished, the town closes
+"""
+
+import asyncio
+import ipaddress
+import os
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import uvicorn
+
+from bastide import __version__
+from bastide.base import settings
+from bastide.base.errors import Invalid
+from bastide.base.gate import anyone, operator
+from bastide.base.html.pages import Pages, assets
+from bastide.base.manifest import Manifest, TownView, load
+from bastide.base.metrics import exposition
+from bastide.base.routes.asgi import Http, Network, Site, with_slash
+from bastide.base.routes.binding import Endpoint
+from bastide.base.routes.openapi import openapi
+from bastide.base.routes.rows import Reply, Request, Row, json_reply, route
+from bastide.base.rt.lock import FileLock, LockHeld
+from bastide.base.rt.net import bind
+from bastide.base.rt.runtime import Runtime
+from bastide.base.settings import PREFIX, prefix_of
+from bastide.town import Settings, Town, manifests, open_town, refuse_unread
+
+if TYPE_CHECKING:
+    from socket import socket
+
+DRAIN_S = 10
+CONSOLE = "console"  # it answers at the main address' root too
+TOWN_FILE = "town.json"
+
+
+class TownFile(msgspec.Struct, frozen=True):
+    """DATA/town.json: how commands, tests and other programs find a running town."""
+
+    pid: int
+    http: str
+    systems: Mapping[str, Mapping[str, str]]
+
+
+class Hall(msgspec.Struct, frozen=True):
+    """What the town's own doors are bound to."""
+
+    town: Town
+    site: Site
+
+
+async def read_health(hall: Hall) -> Reply:
+    """How each system is; 503 if one is not well."""
+    found = await hall.town.health()
+    ok = all(health.ok for health in found.values())
+    return json_reply({"ok": ok, "systems": found}, 200 if ok else 503)
+
+
+def read_schema(hall: Hall) -> Reply:
+    """OpenAPI 3.1 of every door on this address."""
+    return json_reply(openapi("bastide", __version__, hall.site.mounted))
+
+
+def read_metrics(hall: Hall) -> Reply:
+    """Counts and times, in the text format that Prometheus reads."""
+    body = exposition(hall.town.runtime.metrics).encode()
+    return Reply(200, body, {"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def add_slash(hall: Hall, request: Request) -> Reply:
+    return with_slash(request)
+
+
+HALL_ROWS = (
+    route("GET", "/healthz", read_health, allow=anyone, html=True),
+    route("GET", "/schema", read_schema, allow=anyone, html=True),
+    route("GET", "/metrics", read_metrics, allow=operator, html=True),
+)
+
+
+def make_http(town: Town, ports: Mapping[str, int]) -> Http:
+    """The town's doors: the main site, and one for each system in `ports` (system to port)."""
+    main, sites = Site(), {port: Site() for port in ports.values()}
+    for manifest in town.manifests:
+        endpoints = _endpoints(town, manifest)
+        main.mount(f"/{manifest.name}", endpoints, town.runtime.metrics)
+        own = main if manifest.name == CONSOLE else sites.get(ports.get(manifest.name, 0))
+        if own is not None:
+            own.mount("", endpoints, town.runtime.metrics)
+    for site in (main, *sites.values()):
+        hall = Hall(town, site)
+        rows = [*HALL_ROWS, *_slashes(site), assets]
+        site.mount("", [Endpoint("town", r, hall, {}) for r in rows], town.runtime.metrics)
+    trusted = _networks(settings.read(Settings, PREFIX.rstrip("_"), town.environ).trusted_proxies)
+    pages = Pages(town, "console", None)
+    return Http(main, sites, trusted=trusted, problem_page=pages.problem)
+
+
+def _endpoints(town: Town, manifest: Manifest) -> Sequence[Endpoint]:
+    rows: list[Row] = [row for dotted in manifest.doors for row in load(dotted)]
+    if not rows:
+        return []
+    module = next((d.partition(":")[0] for d in manifest.doors if ".pages" in d), None)
+    granted = {Pages: Pages(town, manifest.name, module), TownView: town, Runtime: town.runtime}
+    return [Endpoint(manifest.name, row, town.served(manifest.name), granted) for row in rows]
+
+
+def _slashes(site: Site) -> Sequence[Row]:
+    roots = sorted({root for root, _ in site.mounted if root})
+    return [route("GET", root, add_slash, allow=anyone, html=True) for root in roots]
+
+
+def _networks(text: str) -> Sequence[Network]:
+    try:
+        return [ipaddress.ip_network(one.strip()) for one in text.split(",") if one.strip()]
+    except ValueError as error:
+        raise Invalid(f"BASTIDE_TRUSTED_PROXIES={text}: {error}") from error
+
+
+class Doors(msgspec.Struct, frozen=True):
+    """The sockets of a process: "" is the main address, others by system."""
+
+    sockets: Mapping[str, "socket"]
+    addresses: Mapping[str, str]
+    skipped: Sequence[str]
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        return {name: s.getsockname()[1] for name, s in self.sockets.items() if name}
+
+
+@contextmanager
+def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Iterator[Doors]:
+    """Sockets for the main address and for every system that has one of its own."""
+    wanted = {"": http}
+    for manifest in manifests(only):
+        if manifest.address is not None:
+            variable = f"{prefix_of(manifest.name)}_{manifest.address.protocol.upper()}"
+            wanted[manifest.name] = environ.get(variable, f"127.0.0.1:{_port(manifest, http)}")
+    sockets: dict[str, socket] = {}
+    addresses, skipped = {}, []
+    with ExitStack() as stack:
+        for name, address in wanted.items():
+            host, port = split_address(address)
+            sockets[name] = made = stack.enter_context(bind(host, port))
+            found = made.getsockname()[1]
+            if port not in (0, found):
+                skipped.append(f"port {port} is busy: {name or 'the town'} is on {found}")
+            addresses[name] = f"http://{f'[{host}]' if ':' in host else host}:{found}"
+        yield Doors(sockets, addresses, skipped)
+
+
+def _port(manifest: Manifest, http: str) -> int:
+    """A town on a port that it picks itself picks all of them."""
+    assert manifest.address is not None
+    return 0 if split_address(http)[1] == 0 else manifest.address.port
+
+
+def split_address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65_535:
+        raise Invalid(f"{text!r} is no address; one like 127.0.0.1:8800 is expected")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+async def serve(
+    only: Collection[str],
+    environ: Mapping[str, str],
+    *,
+    started: Callable[[Town, Doors], None],
+) -> None:
+    """The whole life of `bastide up`: returns after SIGINT or SIGTERM, when all is closed.
+
+    Raises:
+        Invalid: a setting is wrong, or another process holds DATA.
+    """
+    refuse_unread(environ)
+    own = settings.read(Settings, PREFIX.rstrip("_"), environ)
+    data = Path(own.data)
+    lock = locked(data)
+    try:
+        with bound(only, environ, own.http) as doors:
+            addresses = doors.addresses
+            async with open_town(only, environ, data=data, addresses=addresses) as town:
+                await _serve(town, doors, started)
+    finally:
+        lock.release()
+
+
+def locked(data: Path) -> FileLock:
+    """DATA, made if absent, held by this process alone.
+
+    Raises:
+        Invalid: another process holds it.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(data / "lock")
+    except LockHeld as error:
+        raise Invalid(
+            f"{data} is in use by {error.holder}; stop it or take another --data"
+        ) from error
+
+
+async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None]) -> None:
+    server = _Server(make_http(town, doors.ports))
+    path = town.data / TOWN_FILE
+    serving = asyncio.create_task(server.serve(sockets=list(doors.sockets.values())))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _on_signal(number, server)
+    try:
+        await server.answering.wait()
+        _write_whole(path, msgspec.json.encode(_town_file(town, doors)))
+        started(town, doors)
+        await server.stopping.wait()
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but the signals are ours: the first one stops, a second one ends at once."""
+
+    def __init__(self, http: Http) -> None:
+        super().__init__(
+            uvicorn.Config(
+                http,
+                access_log=False,
+                log_config=None,
+                lifespan="off",
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_S,
+                ws="none",
+            )
+        )
+        self.answering = asyncio.Event()
+        self.stopping = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        if self.stopping.is_set():
+            os._exit(130)
+        self.stopping.set()
+
+    async def startup(self, sockets: "list[socket] | None" = None) -> None:
+        await super().startup(sockets)
+        self.answering.set()
+
+
+def _on_signal(number: signal.Signals, server: _Server) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, server.stop)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(server.stop))
+
+
+def _town_file(town: Town, doors: Doors) -> TownFile:
+    systems = {
+        m.name: {"http": town.address_of(m.name)} for m in town.manifests if m.doors or m.address
+    }
+    return TownFile(os.getpid(), doors.addresses[""], systems)
+
+
+def _write_whole(path: Path, text: bytes) -> None:
+    """A reader sees the old file or the new one."""
+    part = path.with_suffix(".part")
+    part.write_bytes(text)
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""console: the town as it runs."""

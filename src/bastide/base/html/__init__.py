@@ -1,0 +1,1 @@
+"""Pages: the shell that every system's page stands in, its macros and its assets."""

@@ -1,0 +1,363 @@
+"""Sites as an ASGI application: what every door owes, done once, whatever server is below.
+
+    scope -> limits -> request -> site by port -> router -> gates -> endpoint -> reply
+                                                    any refusal on the way -> problem (RFC 9457)
+
+Order matters for safety: size limits before anything is read, the cross-site check before the
+gates, the caller before the body.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from itertools import pairwise
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from bastide.base.errors import (
+    Denied,
+    Invalid,
+    Limited,
+    Problem,
+    Refusal,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    shown,
+)
+from bastide.base.gate import Credentials, Door, Gate, admit
+from bastide.base.metrics import Counter, Histogram, Registry
+from bastide.base.routes.binding import Endpoint
+from bastide.base.routes.router import Router
+from bastide.base.routes.rows import (
+    Chunks,
+    HeadersTooLarge,
+    MethodRefused,
+    NoSuchPage,
+    Reply,
+    Request,
+    UriTooLong,
+    redirect,
+)
+from bastide.base.rt import runtime
+
+URI_BYTES_MAX = 8 * 1024
+HEADERS_MAX = 100
+HEADER_BYTES_MAX = 32 * 1024
+QUERY_PARAMETERS_MAX = 64
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ProblemPage = Callable[[Problem, Request], Reply]
+
+HEADERS_ALWAYS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "strict-origin-when-cross-origin",
+}
+HEADERS_OF_PAGES = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'self'",
+    "x-frame-options": "DENY",
+}
+_log = logging.getLogger(__name__)
+
+
+class Site:
+    """The endpoints that answer on one address, each below a root."""
+
+    def __init__(self) -> None:
+        self.router: Router[Mounted] = Router()
+        self.mounted: list[tuple[str, Endpoint]] = []
+
+    def mount(self, root: str, endpoints: Iterable[Endpoint], registry: Registry) -> None:
+        for endpoint in endpoints:
+            path = root + endpoint.row.path
+            self.router.add(endpoint.row.method, path, Mounted(root, endpoint, registry))
+            self.mounted.append((root, endpoint))
+
+
+class Mounted:
+    """An endpoint below a root, with its counts."""
+
+    def __init__(self, root: str, endpoint: Endpoint, registry: Registry) -> None:
+        self.root = root
+        self.endpoint = endpoint
+        self.door = Door(endpoint.system, endpoint.row.name)
+        self._registry = registry
+        labels = {"system": endpoint.system, "door": endpoint.row.name}
+        meaning = "Time of a request, from its head to its reply."
+        self._times: Histogram = registry.histogram("bastide_http_seconds", meaning, **labels)
+        self._counts: dict[int, Counter] = {}
+
+    def observe(self, status: int, seconds: float) -> None:
+        self._times.observe(seconds)
+        if status not in self._counts:
+            self._counts[status] = self._registry.counter(
+                "bastide_http_requests_total",
+                "Requests answered.",
+                system=self.door.system,
+                door=self.door.name,
+                status=str(status),
+            )
+        self._counts[status].add()
+
+
+class Http:
+    """The ASGI application. `sites` by port; a port that none has is served by `main`."""
+
+    def __init__(
+        self,
+        main: Site,
+        sites: Mapping[int, Site],
+        *,
+        gates: Sequence[Gate] = (),
+        trusted: Sequence[Network] = (),
+        problem_page: ProblemPage | None = None,
+    ) -> None:
+        self._main = main
+        self._sites = sites
+        self._gates = gates
+        self._trusted = trusted
+        self._problem_page = problem_page
+        self._id_prefix = runtime.current().chance.token(5).hex()
+        self._id_count = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", f"{scope['type']} is not served"
+        started_s = runtime.monotonic()
+        self._id_count += 1
+        request = _bare(scope, id_=f"{self._id_prefix}{self._id_count:08x}")
+        mounted = None
+        try:
+            self._fill(request, scope)
+            methods, request.params = self._found(scope, request)
+            mounted = _by_method(methods, request)
+            reply = (
+                _options(methods)
+                if request.method == "OPTIONS"
+                else await self._answered(mounted, request, scope, receive)
+            )
+        except Exception as error:
+            reply = self._refused(error, request, mounted)
+        if mounted is not None:
+            mounted.observe(reply.status, runtime.monotonic() - started_s)
+        await _sent(send, reply, request)
+
+    def _fill(self, request: Request, scope: Scope) -> None:
+        if len(scope["raw_path"]) + len(scope["query_string"]) > URI_BYTES_MAX:
+            raise UriTooLong(f"the address is longer than {URI_BYTES_MAX} bytes")
+        request.headers = _headers(scope["headers"])
+        request.query = _query(scope["query_string"])
+        request.origin = f"{scope['scheme']}://{request.headers.get('host', '')}"
+
+    def _found(
+        self, scope: Scope, request: Request
+    ) -> tuple[Mapping[str, Mounted], Mapping[str, str]]:
+        site = self._sites.get(scope["server"][1], self._main)
+        found = site.router.find(request.path)
+        if found is None:
+            raise NoSuchPage(f"nothing is at {request.path[:200]!r}")
+        return found
+
+    async def _answered(
+        self, mounted: Mounted, request: Request, scope: Scope, receive: Receive
+    ) -> Reply:
+        endpoint = mounted.endpoint
+        request.root = mounted.root
+        _refuse_cross_site(request)
+        try:
+            async with asyncio.timeout(endpoint.row.timeout_s):
+                credentials = _credentials(request, scope, self._trusted)
+                request.caller = await admit(self._gates, credentials, mounted.door)
+                endpoint.row.allow(request.caller)
+                await _take_body(request, endpoint, receive)
+                return await endpoint(request)
+        except TimeoutError as error:
+            message = f"not done within {endpoint.row.timeout_s:g} s"
+            raise Unavailable(message, outcome="unknown") from error
+
+    def _refused(self, error: Exception, request: Request, mounted: Mounted | None) -> Reply:
+        problem = shown(error, instance=f"urn:bastide:request:{request.id}")
+        if problem.status >= 500 and not isinstance(error, Refusal):
+            _log.error(
+                "%s %s failed (%s)", request.method, request.path, request.id, exc_info=error
+            )
+        wants_page = "text/html" in request.headers.get("accept", "")
+        if self._problem_page and wants_page and (mounted is None or mounted.endpoint.row.html):
+            reply = self._problem_page(problem, request)
+        else:
+            reply = Reply(
+                problem.status,
+                msgspec.json.encode(problem),
+                {"content-type": "application/problem+json"},
+            )
+        return msgspec.structs.replace(reply, headers={**reply.headers, **_told(error)})
+
+
+def _bare(scope: Scope, *, id_: str) -> Request:
+    return Request(method=scope["method"], path=scope["path"], query={}, headers={}, id_=id_)
+
+
+def _by_method(methods: Mapping[str, Mounted], request: Request) -> Mounted:
+    method = "GET" if request.method == "HEAD" else request.method
+    if method == "OPTIONS":
+        return next(iter(methods.values()))
+    if method not in methods:
+        raise MethodRefused(request.method[:20], _allowed(methods))
+    return methods[method]
+
+
+def _allowed(methods: Mapping[str, object]) -> Sequence[str]:
+    return sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
+
+
+def _options(methods: Mapping[str, object]) -> Reply:
+    return Reply(204, headers={"allow": ", ".join(_allowed(methods))})
+
+
+def _headers(raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    if len(raw) > HEADERS_MAX or sum(len(n) + len(v) for n, v in raw) > HEADER_BYTES_MAX:
+        raise HeadersTooLarge(
+            f"at most {HEADERS_MAX} headers of together {HEADER_BYTES_MAX} bytes are taken"
+        )
+    return {n.decode("latin-1"): v.decode("latin-1") for n, v in reversed(raw)}
+
+
+def _query(raw: bytes) -> Mapping[str, str]:
+    """The first value of each parameter. Text that is not UTF-8 is refused, not repaired."""
+    if not raw:
+        return {}
+    if raw.count(b"&") >= QUERY_PARAMETERS_MAX:
+        raise Invalid(f"at most {QUERY_PARAMETERS_MAX} query parameters are taken")
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
+    except (UnicodeDecodeError, ValueError) as error:
+        raise Invalid("the query is not percent-encoded UTF-8") from error
+    return dict(reversed(pairs))
+
+
+def _refuse_cross_site(request: Request) -> None:
+    """A page elsewhere may not make a visitor's browser change things here (Fetch Metadata,
+    Origin).
+    """
+    if request.method in ("GET", "HEAD"):
+        return
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Denied("a page of another origin may not do this")
+
+
+def _credentials(request: Request, scope: Scope, trusted: Sequence[Network]) -> Credentials:
+    peer = scope["client"][0] if scope.get("client") else ""
+    forwarded = request.headers.get("x-forwarded-for")
+    address = client_address(peer, forwarded, trusted)
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind and (kind.lower() != "bearer" or not key.strip()):
+        raise Unauthenticated("send `Authorization: Bearer KEY`")
+    loopback = _is_loopback(peer) and forwarded is None and "forwarded" not in request.headers
+    return Credentials(address, loopback, key.strip() or None)
+
+
+def client_address(peer: str, forwarded: str | None, trusted: Sequence[Network]) -> str:
+    """The address of who asks: the last in X-Forwarded-For that no trusted proxy of ours added.
+
+    Without a trusted `peer` the header is somebody's claim, and the peer itself counts.
+    """
+    hops = [peer, *reversed([h.strip() for h in (forwarded or "").split(",") if h.strip()])]
+    for hop, following in pairwise(hops):
+        if not _is_in(hop, trusted):
+            return hop
+        if not _is_address(following):
+            return hop
+    return hops[-1]
+
+
+def _is_in(text: str, networks: Sequence[Network]) -> bool:
+    return _is_address(text) and any(ipaddress.ip_address(text) in n for n in networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(text: str) -> bool:
+    return _is_address(text) and ipaddress.ip_address(text).is_loopback
+
+
+async def _take_body(request: Request, endpoint: Endpoint, receive: Receive) -> None:
+    if not (endpoint.takes_body or endpoint.streams):
+        return
+    limit = endpoint.row.body_max
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise TooLarge(f"a body of {length} bytes; at most {limit} are taken")
+    pieces = _pieces(receive, limit)
+    if endpoint.streams:
+        request.chunks = Chunks(pieces)
+    else:
+        request.body = b"".join([piece async for piece in pieces])
+
+
+async def _pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    taken = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Invalid("the connection ended inside the body")
+        piece = message.get("body", b"")
+        taken += len(piece)
+        if taken > limit:
+            raise TooLarge(f"a body of more than {limit} bytes is not taken")
+        yield piece
+        if not message.get("more_body"):
+            return
+
+
+def _told(error: Exception) -> Mapping[str, str]:
+    """Headers that a refusal owes."""
+    match error:
+        case Limited():
+            return {"retry-after": str(max(1, round(error.retry_after_s)))}
+        case Unavailable():
+            return {"retry-after": "1"}
+        case Unauthenticated():
+            return {"www-authenticate": "Bearer"}
+        case MethodRefused():
+            return {"allow": ", ".join(error.allowed)}
+        case TooLarge():  # the rest of the body is not read
+            return {"connection": "close"}
+    return {}
+
+
+async def _sent(send: Send, reply: Reply, request: Request) -> None:
+    headers = {"x-request-id": request.id, **HEADERS_ALWAYS, **reply.headers}
+    if reply.headers.get("content-type", "").startswith("text/html"):
+        headers = {**HEADERS_OF_PAGES, **headers}
+    if reply.status not in (204, 304):
+        headers.setdefault("content-length", str(len(reply.body)))
+    raw = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()]
+    await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+    body = b"" if request.method == "HEAD" else reply.body
+    await send({"type": "http.response.body", "body": body})
+
+
+def with_slash(request: Request) -> Reply:
+    """`/shortener` is a system's root without its slash: relative links would miss."""
+    return redirect(f"{request.path}/", 308)

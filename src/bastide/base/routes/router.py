@@ -1,0 +1,87 @@
+"""A path finds its endpoint: exact paths by one look-up, patterns by a walk over their segments."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from bastide.base.manifest import Miswired
+
+E = TypeVar("E")
+
+_PARAMETER = re.compile(r"\{([a-z_]+)(:path)?\}")
+
+
+def parameters_of(path: str) -> set[str]:
+    return {match.group(1) for match in _PARAMETER.finditer(path)}
+
+
+class _Node(Generic[E]):
+    """One segment: children by its text, one child for any text, and one that takes the rest."""
+
+    def __init__(self) -> None:
+        self.exact: dict[str, _Node[E]] = {}
+        self.any: _Node[E] | None = None
+        self.rest: _Node[E] | None = None
+        self.names: list[str] = []
+        self.methods: dict[str, E] = {}
+
+
+class Router(Generic[E]):
+    """`find(path)` gives the endpoints by method and the path's parameters. An exact segment wins
+    over a parameter, a parameter over the rest.
+    """
+
+    def __init__(self) -> None:
+        self._static: dict[str, dict[str, E]] = {}
+        self._root: _Node[E] = _Node()
+
+    def add(self, method: str, path: str, endpoint: E) -> None:
+        """
+        Raises:
+            Miswired: the same method and path are taken.
+        """
+        node, names = self._root, []
+        for segment in path.split("/")[1:]:
+            node = _child(node, segment)
+            if match := _PARAMETER.fullmatch(segment):
+                names.append(match.group(1))
+        if method in node.methods:
+            raise Miswired(f"{method} {path} is served twice")
+        node.names, node.methods[method] = names, endpoint
+        if not names:
+            self._static[path] = node.methods
+
+    def find(self, path: str) -> tuple[Mapping[str, E], Mapping[str, str]] | None:
+        methods = self._static.get(path)
+        if methods is not None:
+            return methods, {}
+        for node, values in _walk(self._root, path.split("/")[1:], []):
+            return node.methods, dict(zip(node.names, values, strict=True))
+        return None
+
+
+def _child(node: _Node[E], segment: str) -> _Node[E]:
+    match = _PARAMETER.fullmatch(segment)
+    if match is None:
+        return node.exact.setdefault(segment, _Node())
+    if match.group(2):
+        node.rest = node.rest or _Node()
+        return node.rest
+    node.any = node.any or _Node()
+    return node.any
+
+
+def _walk(
+    node: _Node[E], segments: Sequence[str], values: list[str]
+) -> Iterator[tuple[_Node[E], list[str]]]:
+    if not segments:
+        if node.methods:
+            yield node, values
+        return
+    first, rest = segments[0], segments[1:]
+    if exact := node.exact.get(first):
+        yield from _walk(exact, rest, values)
+    if node.any and first:
+        yield from _walk(node.any, rest, [*values, first])
+    if node.rest:
+        yield node.rest, [*values, "/".join(segments)]

@@ -1,0 +1,177 @@
+"""What a system writes to open a door, and what passes through it. Nothing here knows the server
+below.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from bastide.base.errors import Invalid, NotFound
+from bastide.base.gate import Allow, Caller
+
+BODY_BYTES_MAX = 64 * 1024  # unless the row says otherwise
+TIMEOUT_S = 30.0
+ONCE_KEY_MAX = 255
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One door. `name` is its handler's name: the label in metrics and the operation in OpenAPI."""
+
+    method: Method
+    path: str
+    handler: Callable[..., Any]
+    allow: Allow
+    status: int
+    body_max: int
+    timeout_s: float
+    once: bool
+    form: bool
+    html: bool
+    headers: Mapping[str, str]
+    refusals: Sequence[type[Exception]]
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+
+def route(
+    method: Method,
+    path: str,
+    handler: Callable[..., Any],
+    *,
+    allow: Allow,
+    status: int = 200,
+    body_max: int = BODY_BYTES_MAX,
+    timeout_s: float = TIMEOUT_S,
+    once: bool = False,
+    form: bool = False,
+    html: bool = False,
+    headers: Mapping[str, str] | None = None,
+    refusals: Sequence[type[Exception]] = (),
+) -> Row:
+    """A door at `path` (`/links/{code}`; `{rest:path}` takes slashes too) of the system.
+
+    `handler(system, ...)` gets its other arguments by annotation: a name in the path, or a scalar
+    from the query; one Struct (with `forbid_unknown_fields`) from the body; `Caller`; `Request`;
+    `Once[Answer] | None`, where `once` lets a request be repeated by its Idempotency-Key; `Chunks`,
+    a body taken piece by piece; or a type that the town grants (`Pages`). It returns a Struct or a
+    list of them (sent as JSON with `status`), a Reply, or None (204).
+
+    `form` takes the Struct from an HTML form too; `html` marks a page, whose refusals are pages and
+    which OpenAPI leaves out; `refusals` are the errors that OpenAPI names.
+    """
+    return Row(
+        method=method,
+        path=path,
+        handler=handler,
+        allow=allow,
+        status=status,
+        body_max=body_max,
+        timeout_s=timeout_s,
+        once=once,
+        form=form,
+        html=html,
+        headers=headers or {},
+        refusals=refusals,
+    )
+
+
+class Request:
+    """What came in. Header names are lower case; of a repeated header the first counts.
+
+    `root` is where the system's paths begin ("" or "/shortener"), `origin` the address the client
+    used.
+    """
+
+    __slots__ = (
+        *("body", "caller", "chunks", "headers", "id", "method", "origin", "params", "path"),
+        *("query", "root"),
+    )
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        id_: str,
+        origin: str = "",
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.id = id_
+        self.origin = origin
+        self.root = ""
+        self.params: Mapping[str, str] = {}
+        self.caller = Caller()
+        self.body = b""
+        self.chunks: Chunks | None = None
+
+
+class Chunks:
+    """A body taken piece by piece; it refuses itself when it grows over the row's `body_max`."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What goes out. `headers` names are lower case."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+class NoSuchPage(NotFound):
+    pass
+
+
+class MethodRefused(Invalid):
+    status = 405
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"{method} is not taken here; one of {', '.join(allowed)} is")
+        self.allowed = allowed
+
+
+class MediaRefused(Invalid):
+    status = 415
+
+
+class UriTooLong(Invalid):
+    status = 414
+
+
+class HeadersTooLarge(Invalid):
+    status = 431
+
+
+def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(
+        status, msgspec.json.encode(value), {"content-type": "application/json", **(headers or {})}
+    )
+
+
+def redirect(location: str, status: int = 303, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(status, b"", {"location": location, **(headers or {})})
+
+
+def fingerprint(request: Request) -> bytes:
+    """A hash of all that the request asks for: a repetition must be equal in it."""
+    made = hashlib.blake2b(digest_size=16)
+    for piece in (request.method, request.path, repr(sorted(request.query.items()))):
+        made.update(piece.encode() + b"\0")
+    made.update(request.body)
+    return made.digest()

@@ -1,0 +1,245 @@
+"""What a person runs: `bastide up`, and the commands of each system.
+
+bastide up [--only A,B] [--data DIR] [--http HOST:PORT]
+bastide list | env [--json] | bench [SYSTEM] [--json]
+bastide SYSTEM COMMAND ...          speaks to the running town, or opens the system if none runs
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bastide import __version__
+from bastide.base.errors import Invalid, Refusal, kind_of
+from bastide.base.manifest import Bench, Command, Manifest, Miswired, load
+from bastide.base.rt import runtime
+from bastide.town import all_manifests, all_settings, manifests
+
+if TYPE_CHECKING:
+    from httpx import AsyncClient
+
+    from bastide.app import Doors
+    from bastide.town import Town
+
+COMMAND_TIMEOUT_S = 60.0
+
+Act = Callable[[argparse.Namespace], None]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or the kind of refusal (base.errors), or 70 for a fault of ours."""
+    arguments = _parser().parse_args(words)
+    try:
+        arguments.act(arguments)
+    except (Refusal, Miswired) as error:
+        print(f"bastide: {error}", file=sys.stderr)
+        return kind_of(error).exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `bastide list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("bastide", description="A town of real systems.")
+    parser.add_argument("--version", action="version", version=f"bastide {__version__}")
+    words = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def word(name: str, summary: str, act: Act) -> argparse.ArgumentParser:
+        made = words.add_parser(name, help=summary, description=summary)
+        made.set_defaults(act=act)
+        return made
+
+    up = word("up", "open the town and serve it until a signal", _up)
+    up.add_argument("--only", metavar="A,B", help="these systems and what they stand on")
+    up.add_argument("--data", metavar="DIR", help="what is kept (BASTIDE_DATA)")
+    up.add_argument("--http", metavar="HOST:PORT", help="main address (BASTIDE_HTTP)")
+    word("list", "the systems, and what each stands on", _list)
+    env = word("env", "every setting, its default and what it means", _env)
+    env.add_argument("--json", action="store_true", help="for programs")
+    bench = word("bench", "measure, beside peers in the same run", _bench)
+    bench.add_argument("system", nargs="?", help="only this one's workloads")
+    bench.add_argument("--only", metavar="NAME", help="only the workload of this name")
+    bench.add_argument("--seconds", type=float, default=2.0, help="of each measured turn")
+    bench.add_argument("--json", action="store_true", help="for programs")
+    for manifest in all_manifests():
+        if manifest.commands:
+            _add_commands(word(manifest.name, manifest.summary, _up), manifest)
+    return parser
+
+
+def _add_commands(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    words = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands: Sequence[Command] = load(manifest.commands)
+    for command in commands:
+        made = words.add_parser(command.name, help=command.summary, description=command.summary)
+        command.declare(made)
+
+        def act(arguments: argparse.Namespace, command: Command = command) -> None:
+            asyncio.run(_command(manifest, command, arguments))
+
+        made.set_defaults(act=act)
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    from bastide.app import serve  # the server takes a fifth of a second to import
+
+    options = {"BASTIDE_DATA": arguments.data, "BASTIDE_HTTP": arguments.http}
+    environ = {**os.environ, **{k: v for k, v in options.items() if v is not None}}
+    only = [name.strip() for name in (arguments.only or "").split(",") if name.strip()]
+    started_s = runtime.monotonic()
+
+    def started(town: "Town", doors: "Doors") -> None:
+        _print_table(town, doors)
+        print(f"ready in {_process_age_s(started_s):.2f} s, {_memory_mb():.0f} MB", flush=True)
+
+    _run(serve(only, environ, started=started))
+
+
+def _run(main: Coroutine[None, None, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+def _print_table(town: "Town", doors: "Doors") -> None:
+    for line in doors.skipped:
+        print(line, file=sys.stderr)
+    rows = [("SYSTEM", "LEVEL", "ADDRESS", "TRY")]
+    for manifest in town.manifests:
+        if manifest.doors:
+            address = town.address_of(manifest.name)
+            row = (manifest.name, "unrated", address, manifest.try_line.format(http=address))
+            rows.append(row)
+        else:
+            rows.append((manifest.name, "unrated", "inside", ""))
+    for line in _columns(rows):
+        print(line)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Sequence[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _list(_: argparse.Namespace) -> None:
+    names = {m.provides: m.name for m in all_manifests()}
+    rows = [
+        (m.name, m.floor, m.summary, ", ".join(names[need] for need in m.needs))
+        for m in all_manifests()
+    ]
+    print("\n".join(_columns([("SYSTEM", "FLOOR", "WHAT", "STANDS ON"), *rows])))
+
+
+def _env(arguments: argparse.Namespace) -> None:
+    found = all_settings()
+    if arguments.json:
+        print(msgspec.json.encode(found).decode())
+        return
+    rows = [(s.variable, s.default or "-", s.meaning) for one in found.values() for s in one]
+    print("\n".join(_columns([("VARIABLE", "DEFAULT", "MEANING"), *rows])))
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    figures = asyncio.run(_measured(arguments))
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+async def _measured(arguments: argparse.Namespace) -> Mapping[str, Mapping[str, float]]:
+    found: dict[str, Mapping[str, float]] = {}
+    for system, bench in _benches(arguments.system, arguments.only):
+        with tempfile.TemporaryDirectory(prefix="bastide-bench-") as directory:
+            figures = await bench.run(Path(directory), arguments.seconds)
+        found[f"{system}.{bench.name}"] = figures
+        if not arguments.json:
+            print(f"{system}.{bench.name}: {bench.meaning}")
+            print("\n".join(f"  {name:<44} {value:>14,.2f}" for name, value in figures.items()))
+    return found
+
+
+def _benches(system: str | None, only: str | None) -> Sequence[tuple[str, Bench]]:
+    chosen = manifests([system]) if system else all_manifests()
+    found = [
+        (m.name, bench)
+        for m in chosen
+        if m.benches and system in (None, m.name)
+        for bench in load(m.benches)
+        if only in (None, bench.name)
+    ]
+    if not found:
+        raise Invalid("no workload has this name")
+    return found
+
+
+async def _command(manifest: Manifest, command: Command, arguments: argparse.Namespace) -> None:
+    async with _client(manifest) as client:
+        await command.run(client, arguments)
+
+
+@asynccontextmanager
+async def _client(manifest: Manifest) -> AsyncIterator["AsyncClient"]:
+    """Speaks to the running town; if none runs, to one that is opened here, in this process."""
+    import httpx
+
+    from bastide.app import TOWN_FILE, TownFile, locked, make_http
+    from bastide.town import Settings, open_town
+
+    own = Settings()
+    data = Path(os.environ.get("BASTIDE_DATA", own.data))
+    try:
+        found = msgspec.json.decode((data / TOWN_FILE).read_bytes(), type=TownFile)
+        address = found.systems[manifest.name]["http"]
+    except FileNotFoundError:
+        pass
+    except KeyError as error:
+        raise Invalid(f"the town at {data} runs without {manifest.name}") from error
+    else:
+        async with httpx.AsyncClient(base_url=address, timeout=COMMAND_TIMEOUT_S) as client:
+            yield client
+        return
+    lock = locked(data)
+    try:
+        async with open_town([manifest.name], data=data) as town:
+            transport = httpx.ASGITransport(make_http(town, {}), client=("127.0.0.1", 0))
+            base = town.address_of(manifest.name)
+            async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+                yield client
+    finally:
+        lock.release()
+
+
+def _process_age_s(since_s: float) -> float:
+    """Seconds since the process began, imports and all, where the system tells."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        up_s = float(Path("/proc/uptime").read_text().split()[0])
+        return up_s - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return runtime.monotonic() - since_s
+
+
+def _memory_mb() -> float:
+    """The most memory that this process has held; not known on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

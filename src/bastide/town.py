@@ -1,0 +1,305 @@
+"""Opens the systems of the list, from the ground up, and closes them in reverse.
+
+open_town ── for each manifest, in order
+               grants: for each of its needs, what was opened for that contract, counted for it;
+                       of an engine with backends, a view on the backend that this client's URL
+                       names
+               open:   manifest.open(use), then its workers
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from bastide.base import settings
+from bastide.base.errors import Invalid, Refusal, Unavailable
+from bastide.base.manifest import (
+    Backend,
+    Health,
+    Manifest,
+    Miswired,
+    Use,
+    backend_variables,
+    load,
+)
+from bastide.base.metrics import counted
+from bastide.base.rt.runtime import Runtime, run_on
+from bastide.base.settings import PREFIX, BackendUrl, Setting, parse_url, prefix_of
+from bastide.base.work import Task
+from bastide.systems import SYSTEMS
+
+HEALTH_S = 2.0
+SECRET_WORDS = ("key", "secret", "password", "token")
+TEST_PREFIX = f"{PREFIX}TEST_"  # belongs to the tests, and is no setting
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The town's own settings."""
+
+    data: Annotated[str, msgspec.Meta(description="directory that holds all that is kept")] = (
+        "bastide-data"
+    )
+    http: Annotated[str, msgspec.Meta(description="main address; port 0 picks a free one")] = (
+        "127.0.0.1:8800"
+    )
+    trusted_proxies: Annotated[
+        str, msgspec.Meta(description="networks whose X-Forwarded-For is believed, by commas")
+    ] = ""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """One opening of a system: for itself, or an engine's view for a client."""
+
+    manifest: Manifest
+    client: Manifest
+    served: Any
+    use: Use
+
+
+class Town:
+    """The opened systems. It is the TownView that the console shows."""
+
+    def __init__(
+        self, only: Collection[str], environ: Mapping[str, str], data: Path, runtime: Runtime
+    ) -> None:
+        self.manifests: Sequence[Manifest] = manifests(only)
+        self.runtime = runtime
+        self.data = data
+        self.opened: list[Opened] = []
+        self.addresses: dict[str, str] = {}
+        self.environ = environ
+        self._providers = {m.provides: m for m in self.manifests}
+        self._shared: dict[type, object] = {}
+        self._backends: dict[str, object] = {}
+        self._stack = AsyncExitStack()
+
+    def served(self, system: str) -> Any:
+        """What the system's doors, workers and tests are bound to."""
+        return next(o.served for o in self.opened if o.manifest.name == system)
+
+    def address_of(self, system: str) -> str:
+        return self.addresses.get(system) or f"{self.addresses['']}/{system}"
+
+    def needs_of(self, system: str) -> Sequence[str]:
+        manifest = next(m for m in self.manifests if m.name == system)
+        return [self._providers[need].name for need in manifest.needs]
+
+    def settings_of(self, system: str) -> Sequence[Setting]:
+        manifest = next(m for m in self.manifests if m.name == system)
+        return [self._in_force(s) for s in settings_of(manifest)]
+
+    def backend_of(self, system: str, client: str) -> str:
+        by_name = {m.name: m for m in self.manifests}
+        return self._url(by_name[system], by_name[client]).safe
+
+    async def health(self) -> Mapping[str, Health]:
+        answers = await asyncio.gather(*(_health(o) for o in self.opened))
+        found: dict[str, Health] = {m.name: Health(ok=True) for m in self.manifests}
+        for opened, health in zip(self.opened, answers, strict=True):
+            found[opened.manifest.name] = _worse(found[opened.manifest.name], health)
+        return found
+
+    async def open(self) -> None:
+        for manifest in self.manifests:
+            if not manifest.backends:
+                served = await self._open(manifest, client=manifest, backend=None)
+                self._shared[manifest.provides] = served
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def _open(self, manifest: Manifest, *, client: Manifest, backend: object) -> Any:
+        granted = {need: await self._grant(need, manifest) for need in manifest.needs}
+        use = self._use(manifest, client=client, granted=granted, backend=backend)
+        served = await self._stack.enter_async_context(manifest.open(use))
+        self._stack.push_async_callback(use.crew.stop)
+        self.opened.append(Opened(manifest, client, served, use))
+        for dotted in manifest.workers:
+            _employ(dotted, served, use)
+        return served
+
+    async def _grant(self, need: type, client: Manifest) -> object:
+        engine = self._providers.get(need)
+        if engine is None or self.manifests.index(engine) >= self.manifests.index(client):
+            wanted = f"{client.name} needs {need.__name__}"
+            raise Miswired(f"{wanted}, which no system above it in systems.py provides")
+        if engine.backends:
+            backend = await self._backend(engine, self._url(engine, client))
+            served = await self._open(engine, client=client, backend=backend)
+        else:
+            served = self._shared[need]
+        return counted(
+            need,
+            served,
+            system=engine.name,
+            client=client.name,
+            registry=self.runtime.metrics,
+            monotonic=self.runtime.clock.monotonic,
+        )
+
+    async def _backend(self, engine: Manifest, url: BackendUrl) -> object:
+        """One for each distinct URL."""
+        if url.text not in self._backends:
+            row = engine.backends[url.scheme]
+            use = self._use(engine, client=engine, granted={}, backend=None)
+            opener = _opener(url, row)
+            self._backends[url.text] = await self._stack.enter_async_context(opener(url, use))
+        return self._backends[url.text]
+
+    def _url(self, engine: Manifest, client: Manifest) -> BackendUrl:
+        named = (v for v in backend_variables(engine, client) if v in self.environ)
+        variable = next(named, None)
+        url = parse_url(self.environ[variable] if variable else engine.backend_default)
+        if url.scheme not in engine.backends:
+            expected = ", ".join(f"{scheme}://" for scheme in engine.backends)
+            raise Invalid(f"{variable}={url.safe}: unknown scheme; one of {expected} is expected")
+        return url
+
+    def _use(
+        self, manifest: Manifest, *, client: Manifest, granted: Mapping[type, object], backend: Any
+    ) -> Use:
+        return Use(
+            manifest,
+            client=client,
+            granted=granted,
+            environ=self.environ,
+            data=self.data,
+            runtime=self.runtime,
+            town=self,
+            backend=backend,
+        )
+
+    def _in_force(self, setting: Setting) -> Setting:
+        value = self.environ.get(setting.variable, setting.default)
+        if "://" in value:
+            value = parse_url(value).safe
+        if any(word in setting.variable.lower().split("_") for word in SECRET_WORDS):
+            value = "hidden" if value else ""
+        return msgspec.structs.replace(setting, value=value)
+
+
+def all_manifests() -> Sequence[Manifest]:
+    found: list[Manifest] = [import_module(f"{name}.manifest").MANIFEST for name in SYSTEMS]
+    return found
+
+
+def manifests(only: Collection[str] = ()) -> Sequence[Manifest]:
+    """Those named in `only` and what they need, in the order of the list; all, if none is named.
+
+    Raises:
+        Invalid: there is no system of that name.
+    """
+    everything = all_manifests()
+    if unknown := set(only) - {m.name for m in everything}:
+        raise Invalid(
+            f"there is no system {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(m.name for m in everything)}"
+        )
+    wanted, needed = set(only or (m.name for m in everything)), set[type]()
+    for manifest in reversed(everything):
+        if manifest.name in wanted or manifest.provides in needed:
+            wanted.add(manifest.name)
+            needed.update(manifest.needs)
+    return [m for m in everything if m.name in wanted]
+
+
+def settings_of(manifest: Manifest) -> Sequence[Setting]:
+    """Every variable that this system reads: its Struct's, its address, its backends' URLs."""
+    prefix = prefix_of(manifest.name)
+    found = list(settings.describe(manifest.settings, prefix)) if manifest.settings else []
+    if address := manifest.address:
+        variable = f"{prefix}_{address.protocol.upper()}"
+        found.append(Setting(variable, f"127.0.0.1:{address.port}", "address of its own"))
+    if manifest.backends:
+        schemes = ", ".join(manifest.backends)
+        meaning = f"backend for every client ({schemes})"
+        found.append(Setting(f"{prefix}_URL", manifest.backend_default, meaning))
+    by_contract = {m.provides: m for m in all_manifests()}
+    for engine in (by_contract[need] for need in manifest.needs):
+        if engine.backends:
+            meaning = f"backend of {engine.name} for this system alone"
+            found.append(Setting(backend_variables(engine, manifest)[0], "", meaning))
+    return found
+
+
+def all_settings() -> Mapping[str, Sequence[Setting]]:
+    """Every variable that bastide reads, by system; "" is the town's own."""
+    own = settings.describe(Settings, PREFIX.rstrip("_"))
+    return {"": own, **{m.name: settings_of(m) for m in all_manifests()}}
+
+
+def refuse_unread(environ: Mapping[str, str]) -> None:
+    known = [s.variable for one in all_settings().values() for s in one]
+    ours = {k: v for k, v in environ.items() if not k.startswith(TEST_PREFIX)}
+    settings.refuse_unread(ours, known)
+
+
+@asynccontextmanager
+async def open_town(
+    only: Collection[str] = (),
+    environ: Mapping[str, str] = os.environ,
+    *,
+    runtime: Runtime | None = None,
+    data: Path | None = None,
+    addresses: Mapping[str, str] | None = None,
+) -> AsyncIterator[Town]:
+    """The systems in `only` and what they need, open. `data` None: a directory that goes with the
+    town.
+
+    Raises:
+        Invalid: a setting is wrong, or nothing reads it.
+        Miswired: the manifests don't fit.
+        Unavailable: a backend is away, or its client library is not installed.
+    """
+    refuse_unread(environ)
+    runtime = runtime or Runtime()
+    run_on(runtime)
+    directory = data or Path(tempfile.mkdtemp(prefix="bastide-"))
+    town = Town(only, environ, directory, runtime)
+    town.addresses.update(addresses or {"": "http://town"})
+    try:
+        await town.open()
+        yield town
+    finally:
+        await town.close()
+        if data is None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _opener(url: BackendUrl, row: Backend) -> Any:
+    try:
+        return load(row.opener)
+    except ModuleNotFoundError as error:
+        command = f"pip install 'bastide[{row.extra}]'"
+        raise Unavailable(f"{url.safe} needs {error.name}: run {command}") from error
+
+
+def _employ(dotted: str, served: Any, use: Use) -> None:
+    worker = load(dotted)
+    use.spawn(worker.__name__, lambda: worker(served))
+
+
+async def _health(opened: Opened) -> Health:
+    tasks = dict(opened.use.crew.tasks)
+    error = next((t.error for t in tasks.values() if t.state == "backing-off"), "")
+    ask = getattr(opened.served, "health", None)
+    if ask is not None and not error:
+        try:
+            async with asyncio.timeout(HEALTH_S):
+                await ask()
+        except (Refusal, TimeoutError) as refusal:
+            error = str(refusal) or f"no answer within {HEALTH_S:g} s"
+    return Health(ok=not error, error=error, tasks=tasks)
+
+
+def _worse(one: Health, other: Health) -> Health:
+    tasks: dict[str, Task] = {**one.tasks, **other.tasks}
+    return Health(ok=one.ok and other.ok, error=one.error or other.error, tasks=tasks)
