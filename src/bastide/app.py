@@ -219,6 +219,8 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
         _on_signal(number, server)
     try:
         await server.answering.wait()
+        if serving.done():
+            await serving  # it could not start: this raises why
         _write_whole(path, msgspec.json.encode(_town_file(town, doors)))
         started(town, doors)
         await server.stopping.wait()
@@ -258,8 +260,10 @@ class _Server(uvicorn.Server):
         self.stopping.set()
 
     async def startup(self, sockets: "list[socket] | None" = None) -> None:
-        await super().startup(sockets)
-        self.answering.set()
+        try:
+            await super().startup(sockets)
+        finally:
+            self.answering.set()
 
 
 def _on_signal(number: signal.Signals, server: _Server) -> None:

@@ -264,7 +264,7 @@ async def open_town(
     run_on(runtime)
     directory = data or Path(tempfile.mkdtemp(prefix="bastide-"))
     town = Town(only, environ, directory, runtime)
-    town.addresses.update(addresses or {"": "http://town"})
+    town.addresses.update(addresses or {"": "http://localhost"})
     try:
         await town.open()
         yield town

@@ -157,7 +157,8 @@ class Http:
         await _sent(send, reply, request)
 
     def _fill(self, request: Request, scope: Scope) -> None:
-        if len(scope["raw_path"]) + len(scope["query_string"]) > URI_BYTES_MAX:
+        path = scope.get("raw_path") or scope["path"].encode()
+        if len(path) + len(scope["query_string"]) > URI_BYTES_MAX:
             raise UriTooLong(f"the address is longer than {URI_BYTES_MAX} bytes")
         request.headers = _headers(scope["headers"])
         request.query = _query(scope["query_string"])
@@ -267,7 +268,8 @@ def _credentials(request: Request, scope: Scope, trusted: Sequence[Network]) -> 
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind and (kind.lower() != "bearer" or not key.strip()):
         raise Unauthenticated("send `Authorization: Bearer KEY`")
-    loopback = _is_loopback(peer) and forwarded is None and "forwarded" not in request.headers
+    forwards = forwarded is not None or "forwarded" in request.headers
+    loopback = _is_loopback(peer) and not forwards and _names_this_machine(request)
     return Credentials(address, loopback, key.strip() or None)
 
 
@@ -299,6 +301,14 @@ def _is_address(text: str) -> bool:
 
 def _is_loopback(text: str) -> bool:
     return _is_address(text) and ipaddress.ip_address(text).is_loopback
+
+
+def _names_this_machine(request: Request) -> bool:
+    """Whether Host is a loopback name: a name that somebody else points here (DNS rebinding) is
+    not.
+    """
+    host = urlsplit(request.origin).hostname or ""
+    return host == "localhost" or _is_loopback(host)
 
 
 async def _take_body(request: Request, endpoint: Endpoint, receive: Receive) -> None:

@@ -2,6 +2,7 @@
 it.
 """
 
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import NoneType, UnionType
@@ -110,7 +111,8 @@ class Endpoint:
             if not 1 <= len(key) <= ONCE_KEY_MAX or not key.isascii() or not key.isprintable():
                 raise Invalid(f"Idempotency-Key takes 1 to {ONCE_KEY_MAX} printable characters")
             who = request.caller.user or request.caller.credential or ""
-            return Once(f"{door}:{who}:{key}", fingerprint(request), reply)
+            named = hashlib.blake2b(f"{door}\0{who}\0{key}".encode(), digest_size=16).hexdigest()
+            return Once(named, fingerprint(request), reply)
 
         return find
 
