@@ -1,0 +1,678 @@
+"""The verbs of the log, its limits, what it refuses, and what it does when the disk refuses."""
+
+import asyncio
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from bastide.base.errors import Invalid, Limited, Unavailable
+from bastide.parts.seglog import bench, contract
+from bastide.parts.seglog.contract import (
+    BufferFull,
+    DiskFull,
+    HousekeepingFailed,
+    LogClosed,
+    LogFailed,
+    OffsetAhead,
+    OffsetGone,
+    OptionInvalid,
+    Options,
+    RecordTooLarge,
+    SegmentDamaged,
+)
+from bastide.parts.seglog.core import HEADER_BYTES, Record, decode, entries
+from bastide.parts.seglog.log import open_seglog
+
+PLACE = Path("/log")
+SMALL = Options(segment_bytes=1 << 10)
+
+
+@pytest.fixture
+def disk(disks):
+    return disks.new()
+
+
+def some(first, count=1, size=10):
+    return [Record(b"%d" % n * size) for n in range(first, first + count)]
+
+
+async def values(log, offset=None):
+    start = log.first_offset if offset is None else offset
+    return [(entry.offset, entry.value) async for entry in log.scan(start)]
+
+
+async def fill(log, records, per_batch=1):
+    for first in range(log.next_offset, log.next_offset + records, per_batch):
+        await log.synced(log.append(some(first, per_batch)))
+
+
+async def test_records_are_read_back_in_order_with_keys_and_tombstones(disks, disk):
+    disks.use(disk)
+    given = [Record(b"a", b"k"), Record(None, b"k"), Record(b"", b""), Record(b"b")]
+    async with open_seglog(PLACE) as log:
+        assert log.append(given) == 3
+        await log.written(3)
+        found = [entry async for entry in log.scan(0)]
+    assert [(each.key, each.value) for each in found] == [(r.key, r.value) for r in given]
+    assert [each.offset for each in found] == [0, 1, 2, 3]
+
+
+async def test_all_appends_of_one_tick_are_one_write_and_one_batch(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        await asyncio.gather(*(log.written(log.append(some(n))) for n in range(50)))
+        assert disk.write_count == 1
+        assert len(log.read(0)) == 1
+
+
+async def test_write_now_does_not_wait_for_the_end_of_the_tick(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        log.append(some(0))
+        assert log.written_offset == 0
+        log.write_now()
+        assert log.written_offset == 1
+
+
+@pytest.mark.box("seglog.group-commit")
+async def test_two_hundred_that_wait_for_synced_share_a_few_syncs(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+
+        async def one(turn):
+            for _ in range(turn % 5):
+                await asyncio.sleep(0)
+            await log.synced(log.append(some(turn)))
+
+        await asyncio.gather(*map(one, range(200)))
+        assert log.durable_offset == 200
+        assert 1 <= log.sync_count <= 5
+
+
+async def test_a_sync_covers_only_what_was_written_before_it_began(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        first = asyncio.create_task(log.synced(log.append(some(0))))
+        await log.written(0)
+        await asyncio.sleep(0)  # the sync runs
+        await log.synced(log.append(some(1)))
+        assert first.done()
+        assert log.sync_count == 2
+
+
+async def test_what_is_appended_while_a_sync_begins_is_not_called_durable(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        log.append(some(0))
+        log.write_now()
+        waiting = asyncio.create_task(log.synced(0))
+        await asyncio.sleep(0)  # it has asked; the sync begins before this tick's write
+        log.append(some(1))
+        await waiting
+        assert (log.durable_offset, log.written_offset) == (1, 2)
+
+
+async def test_a_background_sync_comes_even_if_nobody_waits(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, Options(sync_within_s=0.001)) as log:
+        log.append(some(0))
+        seen = asyncio.get_running_loop().time() + 5
+        while log.durable_offset == 0:
+            assert asyncio.get_running_loop().time() < seen
+            await asyncio.sleep(0.001)
+
+
+async def test_one_may_wait_for_a_record_that_is_yet_to_be_appended(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        waiting = asyncio.gather(log.written(1), log.synced(1))
+        await fill(log, 1)
+        assert not waiting.done()
+        log.append(some(1))
+        await waiting
+
+
+async def test_an_opaque_batch_is_stored_as_it_is(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        log.append(some(0))
+        assert log.append_opaque(b"theirs", offset_count=7) == 7
+        await log.written(log.append(some(8)))
+        batches = log.read(0)
+        assert [(b.base_offset, b.next_offset) for b in batches] == [(0, 1), (1, 8), (8, 9)]
+        assert batches[1].payload == b"theirs"
+        assert entries(batches[1]) == []
+        assert log.read(5)[0].base_offset == 1
+
+
+async def test_a_log_is_reopened_with_all_its_segments(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 60, per_batch=3)
+        before = await values(log)
+    assert len(disk.names) > 3
+    async with open_seglog(PLACE, SMALL) as log:
+        assert log.repair is None
+        assert await values(log) == before
+        assert (log.first_offset, log.next_offset, log.durable_offset) == (0, 60, 60)
+        for offset in range(60):
+            assert log.read(offset, bytes_max=1)[0].base_offset == offset - offset % 3
+
+
+async def test_foreign_files_in_the_directory_are_left_alone(disks, disk):
+    disks.use(disk)
+    disk.open(PLACE / "notes.txt", create=True)
+    async with open_seglog(PLACE) as log:
+        await fill(log, 1)
+    async with open_seglog(PLACE) as log:
+        assert log.next_offset == 1
+    assert PLACE / "notes.txt" in disk.names
+
+
+async def test_reading_outside_of_the_log_says_where_it_begins_and_ends(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 40)
+        await log.trim(below_offset=20)
+        assert log.read(40) == []
+        with pytest.raises(OffsetAhead) as ahead:
+            log.read(41)
+        assert ahead.value.next == 40
+        with pytest.raises(OffsetGone) as gone:
+            log.read(0)
+        assert 0 < gone.value.first == log.first_offset <= 20
+        with pytest.raises(OffsetAhead), log.slice_for_sendfile(40):
+            pass
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+async def test_a_record_at_the_limit_is_taken_and_one_above_refused(disks, disk):
+    disks.use(disk)
+    limit = contract.RECORD_BYTES_MAX
+    async with open_seglog(PLACE) as log:
+        await log.written(log.append([Record(bytes(limit - 3), b"key")]))
+        with pytest.raises(RecordTooLarge, match=f"{limit + 1} bytes; at most {limit}"):
+            log.append([Record(bytes(limit - 2), b"key")])
+        assert log.next_offset == 1
+
+
+async def test_an_append_at_the_limit_of_a_batch_is_taken_and_one_above_refused(disks, disk):
+    disks.use(disk)
+    limit = contract.BATCH_BYTES_MAX
+    async with open_seglog(PLACE) as log:
+        log.append_opaque(bytes(limit), offset_count=1)
+        with pytest.raises(RecordTooLarge):
+            log.append_opaque(bytes(limit + 1), offset_count=1)
+        records = [Record(bytes(contract.RECORD_BYTES_MAX))] * 7
+        rest = limit - 4 - 12 * 8 - 7 * contract.RECORD_BYTES_MAX
+        assert log.append([*records, Record(bytes(rest))]) == 8
+        log.write_now()
+        with pytest.raises(RecordTooLarge):
+            log.append([*records, Record(bytes(rest + 1))])
+
+
+async def test_a_batch_covers_one_to_the_limit_of_offsets(disks, disk):
+    disks.use(disk)
+    limit = contract.BATCH_OFFSETS_MAX
+    async with open_seglog(PLACE) as log:
+        log.append_opaque(b"", offset_count=limit)
+        for count in (0, limit + 1):
+            with pytest.raises(Invalid, match=f"1 to {limit}"):
+                log.append_opaque(b"", offset_count=count)
+        with pytest.raises(Invalid):
+            log.append([])
+
+
+async def test_appends_of_one_tick_above_a_batch_become_two(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        for _ in range(9):
+            last = log.append([Record(bytes(1_000_000))])
+        await log.written(last)
+        found = log.read(0, bytes_max=1 << 30)
+        assert [batch.offset_count for batch in found] == [8, 1]
+
+
+async def test_the_buffer_takes_its_limit_and_refuses_a_byte_more(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, Options(buffered_bytes_max=1000)) as log:
+        log.append_opaque(bytes(999), offset_count=1)
+        log.append_opaque(bytes(1), offset_count=1)
+        with pytest.raises(BufferFull) as full:
+            log.append_opaque(bytes(1), offset_count=1)
+        assert isinstance(full.value, Limited)
+        assert full.value.retry_after_s > 0
+        await log.written(1)
+        log.append_opaque(bytes(1000), offset_count=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [
+        ("segment_bytes", contract.SEGMENT_BYTES_MIN, contract.SEGMENT_BYTES_MIN - 1),
+        ("segment_bytes", contract.SEGMENT_BYTES_MAX, contract.SEGMENT_BYTES_MAX + 1),
+        ("buffered_bytes_max", 1, 0),
+        ("buffered_bytes_max", contract.BUFFERED_BYTES_MAX, contract.BUFFERED_BYTES_MAX + 1),
+        ("sync_within_s", 0, -0.001),
+    ],
+)
+def test_options_are_taken_up_to_their_limits(name, taken, refused):
+    Options(**{name: taken})
+    with pytest.raises(OptionInvalid, match=name):
+        Options(**{name: refused})
+
+
+async def test_a_batch_larger_than_a_segment_gets_one_of_its_own(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        for size in (10, 5000, 10):
+            await log.synced(log.append_opaque(bytes(size), offset_count=1))
+        assert len(disk.names) == 3
+    async with open_seglog(PLACE, SMALL) as log:
+        assert [len(log.read(n)[0].payload) for n in range(3)] == [10, 5000, 10]
+
+
+# --- the disk refuses -----------------------------------------------------------------------------
+
+
+@pytest.mark.box("seglog.full-disk")
+async def test_a_full_disk_refuses_serves_reads_and_recovers_by_itself(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 5)
+        disk.room_bytes = 100
+        last = log.append(some(5, count=20))
+        with pytest.raises(DiskFull) as refused:
+            await log.synced(last)
+        assert refused.value.outcome == "unknown"
+        with pytest.raises(DiskFull) as refused:
+            log.append(some(99))
+        assert refused.value.outcome == "none"
+        with pytest.raises(DiskFull):
+            await log.written(last)
+        assert await values(log) == [(r, b"%d" % r * 10) for r in range(5)]
+        assert not await log.verify()
+        tried_again = asyncio.Event()
+        disk.on_write = lambda path, at, written: tried_again.set()
+        disk.room_bytes = None
+        await tried_again.wait()
+        await log.synced(log.append(some(25)))
+        assert await values(log) == [(r, b"%d" % r * 10) for r in range(26)]
+    async with open_seglog(PLACE, SMALL) as log:
+        assert log.next_offset == 26
+
+
+async def test_a_log_that_is_closed_while_the_disk_is_full_keeps_what_was_acknowledged(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 5)
+        disk.room_bytes = 0
+        log.append(some(5))
+    disk.room_bytes = None
+    async with open_seglog(PLACE, SMALL) as log:
+        assert log.next_offset == 5
+
+
+async def test_a_real_full_file_system_refuses_and_recovers(tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    if os.geteuid() or await _run("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place):
+        pytest.skip("only root may mount a small file system")
+    try:
+        await _fill_and_recover(place)
+    finally:
+        assert await _run("umount", place) == 0
+
+
+async def _run(*command):
+    process = await asyncio.create_subprocess_exec(*command)
+    return await process.wait()
+
+
+async def _append_until_refused(log):
+    while True:
+        await log.synced(log.append(some(0, count=10, size=100)))
+
+
+async def _fill_and_recover(place):
+    ballast = place / "ballast"
+    ballast.write_bytes(bytes(100_000))
+    async with open_seglog(place / "log", Options(segment_bytes=64 << 10)) as log:
+        with pytest.raises(DiskFull):
+            await _append_until_refused(log)
+        last = log.next_offset - 1
+        assert 1000 < len(await values(log)) == log.durable_offset == last - 9
+        ballast.unlink()
+        log.write_now()
+        assert log.written_offset == last + 1
+        await log.synced(log.append(some(0)))
+        assert not await log.verify()
+    async with open_seglog(place / "log") as log:
+        assert len(await values(log)) == last + 2
+
+
+async def test_after_a_failed_sync_the_log_refuses_until_it_is_opened_again(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        await fill(log, 3)
+        disk.failing_sync = OSError(errno.EIO, "input/output error")
+        waiting = asyncio.gather(*(log.synced(log.append(some(n))) for n in (3, 4)))
+        with pytest.raises(LogFailed, match="input/output") as failed:
+            await waiting
+        assert failed.value.outcome == "unknown"
+        disk.failing_sync = None
+        for refused in (
+            lambda: log.append(some(9)),
+            lambda: log.append_opaque(b"", offset_count=1),
+        ):
+            with pytest.raises(LogFailed):
+                refused()
+        with pytest.raises(LogFailed):
+            await log.synced(4)
+        await log.synced(2)
+        assert log.durable_offset == 3
+        assert len(await values(log)) == 5
+    async with open_seglog(PLACE) as log:
+        await fill(log, 1)
+        assert log.durable_offset == log.next_offset == 6
+
+
+async def test_after_a_failed_write_the_log_refuses_until_it_is_opened_again(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        await fill(log, 3)
+        disk.failing_write = OSError(errno.EIO, "input/output error")
+        with pytest.raises(LogFailed):
+            await log.written(log.append(some(3)))
+        disk.failing_write = None
+        with pytest.raises(LogFailed):
+            log.append(some(3))
+    async with open_seglog(PLACE) as log:
+        assert log.repair is None
+        assert log.next_offset == 3
+
+
+async def test_a_sync_that_fails_in_closing_is_told(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        log.append(some(0))
+        disk.failing_sync = OSError(errno.EIO, "input/output error")
+        with pytest.raises(LogFailed):
+            await log.close()
+
+
+async def test_a_closed_log_refuses_and_lets_nobody_wait(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        waiting = asyncio.create_task(log.written(7))
+        await fill(log, 1)
+    with pytest.raises(LogClosed):
+        await waiting
+    with pytest.raises(LogClosed):
+        log.append(some(0))
+
+
+async def test_a_waiter_that_gives_up_harms_no_other(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        last = log.append(some(0))
+        gives_up, stays = (asyncio.create_task(log.synced(last)) for _ in range(2))
+        await asyncio.sleep(0)
+        gives_up.cancel()
+        await stays
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+async def test_damage_in_an_old_segment_is_told_in_reading_and_can_be_stepped_over(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 40)
+    first = min(disk.names)
+    disk.names[first].content[HEADER_BYTES + 20] ^= 1
+    async with open_seglog(PLACE, SMALL) as log:
+        with pytest.raises(SegmentDamaged, match=first.name) as told:
+            await values(log)
+        damage = told.value.damage
+        assert told.value.facts["first_byte"] == damage.first_byte
+        assert isinstance(told.value, Unavailable)
+        assert damage.first_byte <= HEADER_BYTES + 20 < damage.end_byte
+        rest = await values(log, damage.resume_offset)
+        assert [offset for offset, _ in rest] == list(range(damage.resume_offset, 40))
+        assert await log.verify() == [damage]
+
+
+async def test_damage_in_the_last_segment_refuses_to_open_and_changes_nothing(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        await fill(log, 9)
+    (path,) = disk.names
+    disk.names[path].content[HEADER_BYTES + 20] ^= 1
+    before = bytes(disk.names[path].content)
+    with pytest.raises(SegmentDamaged) as told:
+        async with open_seglog(PLACE):
+            pass
+    assert (told.value.damage.first_offset, told.value.damage.resume_offset) == (0, 1)
+    assert bytes(disk.names[path].content) == before
+
+
+async def test_an_old_segment_without_its_end_is_told(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 40)
+    first = min(disk.names)
+    del disk.names[first].content[300:]
+    async with open_seglog(PLACE, SMALL) as log:
+        with pytest.raises(SegmentDamaged) as told:
+            await values(log)
+        assert await log.verify() == [told.value.damage]
+
+
+# --- time, sendfile -------------------------------------------------------------------------------
+
+
+async def test_offset_at_finds_the_first_batch_of_a_time(disks, disk):
+    clock = disks.use(disk)
+    stamps = []
+    async with open_seglog(PLACE, SMALL) as log:
+        for turn in range(50):
+            clock.advance(1 + turn % 3)
+            stamps.append(clock.now_ms())
+            await fill(log, 1)
+    async with open_seglog(PLACE, SMALL) as log:
+        for offset, stamp in enumerate(stamps):
+            assert log.offset_at(stamp) == offset
+            assert log.offset_at(stamp + 1) == offset + 1
+        assert log.offset_at(0) == 0
+
+
+async def test_stamps_stand_still_while_the_clock_is_set_back(disks, disk):
+    clock = disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        await fill(log, 1)
+        clock.step(-3600)
+        await fill(log, 1)
+        clock.step(7200)
+        await fill(log, 1)
+        found = [entry.stamp_ms async for entry in log.scan(0)]
+        assert found[0] == found[1] < found[2]
+
+
+async def test_a_slice_is_sent_byte_for_byte_and_decodes_at_the_other_end(tmp_path):
+    async with open_seglog(tmp_path, Options(segment_bytes=4096)) as log:
+        await fill(log, 100, per_batch=2)
+        offset, met = 0, []
+        while offset < log.next_offset:
+            with log.slice_for_sendfile(offset, bytes_max=700) as stored:
+                sent = _send(stored)
+                assert stored.count <= 700
+            at = 0
+            while at < len(sent):
+                salt = int.from_bytes(sent[8:12], "little")
+                batch = decode(sent, at, salt=salt)
+                met += [(entry.offset, entry.value) for entry in entries(batch)]
+                at += batch.size
+            offset = stored.next_offset
+        assert met == await values(log)
+        batch = log.read(10, bytes_max=1)[0]
+        with log.slice_for_sendfile(10, bytes_max=1) as stored:
+            assert _send(stored)[HEADER_BYTES:] == batch.payload
+
+
+def _send(stored):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert os.sendfile(ours.fileno(), stored.fileno, stored.position, stored.count)
+        return theirs.recv(1 << 16)
+
+
+async def test_a_slice_outlives_the_trimming_of_its_segment(tmp_path):
+    async with open_seglog(tmp_path, SMALL) as log:
+        await fill(log, 40)
+        expected = log.read(0, bytes_max=1)[0].payload
+        with log.slice_for_sendfile(0, bytes_max=1) as stored:
+            assert await log.trim(bytes_max=0) > 0
+            assert _send(stored)[HEADER_BYTES:] == expected
+
+
+async def test_more_segments_than_open_files_are_read(tmp_path):
+    async with open_seglog(tmp_path, SMALL) as log:
+        for n in range(150):
+            last = log.append_opaque(b"%d" % n * 400, offset_count=1)
+        await log.synced(last)
+        assert len(os.listdir(tmp_path)) > 64
+        for n in range(150):
+            assert log.read(n)[0].payload == b"%d" % n * 400
+        assert len(os.listdir("/proc/self/fd")) < 140
+
+
+# --- trim, compact --------------------------------------------------------------------------------
+
+
+async def test_trim_by_size_age_and_offset_removes_whole_old_segments(disks, disk):
+    clock = disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 30)
+        clock.advance(60)
+        early = clock.now_ms()
+        await fill(log, 60)
+        assert await log.trim() == 0
+        first = await log.trim(stamped_before_ms=early)
+        assert 0 < first <= 30
+        size = log.size
+        assert await log.trim(bytes_max=size) == first
+        second = await log.trim(bytes_max=size - 1)
+        assert first < second
+        third = await log.trim(below_offset=60)
+        assert second < third <= 60
+        assert [offset for offset, _ in await values(log)] == list(range(third, 90))
+        assert await log.trim(bytes_max=0) < 90
+    async with open_seglog(PLACE, SMALL) as log:
+        assert third <= log.first_offset < log.next_offset == 90
+
+
+async def keyed(log, count, keys):
+    for _ in range(count):
+        offset = log.next_offset
+        await log.synced(log.append([Record(b"%d" % offset * 10, b"k%d" % (offset % keys))]))
+
+
+async def test_compact_keeps_the_newest_of_each_key_at_its_offset(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 3)  # without keys: they stay
+        await keyed(log, 60, keys=5)
+        before = dict(await values(log))
+        sealed_end = max(int(path.name[:20]) for path in disk.names)
+        size = log.size
+        freed = await log.compact()
+        assert freed > 0
+        assert log.size == size - freed
+        after = dict(await values(log))
+        newest = {0, 1, 2, *range(58, 63), *range(sealed_end, 63)}
+        assert after == {offset: before[offset] for offset in newest}
+        assert await log.compact() == 0
+        assert all(log.read(offset)[0].next_offset > offset for offset in range(63))
+        assert not await log.verify()
+    async with open_seglog(PLACE, SMALL) as log:
+        assert dict(await values(log)) == after
+
+
+async def test_tombstones_stay_until_their_time(disks, disk):
+    clock = disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await keyed(log, 1, keys=1)
+        await log.synced(log.append([Record(None, b"k0")]))
+        clock.advance(1)
+        await fill(log, 30)
+        await log.compact()
+        assert (await values(log))[0] == (1, None)
+        await log.compact(tombstones_before_ms=clock.now_ms())
+        assert (await values(log))[0][0] == 2
+
+
+async def test_a_key_whose_newest_record_is_not_durable_keeps_the_older_one(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await keyed(log, 1, keys=1)
+        await fill(log, 30)
+        await log.written(log.append([Record(b"new", b"k0")]))
+        await log.compact()
+        assert (await values(log))[0][0] == 0
+
+
+async def test_housekeeping_leaves_alone_what_is_not_durable(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        for _ in range(60):
+            await log.written(log.append([Record(b"v" * 50, b"k")]))
+        assert len(disk.names) > 2
+        assert await log.compact() == 0
+        assert await log.trim(bytes_max=0) == 0
+
+
+async def test_housekeeping_that_the_disk_refuses_leaves_the_log_whole(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await keyed(log, 60, keys=5)
+        before = await values(log)
+        disk.room_bytes = 0
+        with pytest.raises(HousekeepingFailed, match="compact stopped"):
+            await log.compact()
+        disk.room_bytes = 60
+        with pytest.raises(HousekeepingFailed, match="compact stopped"):
+            await log.compact()
+        disk.room_bytes = None
+        assert await values(log) == before
+        disk.failing_sync = OSError(errno.EIO, "input/output error")
+        with pytest.raises(HousekeepingFailed, match="trim stopped"):
+            await log.trim(below_offset=20)
+        disk.failing_sync = None
+        assert await log.compact() > 0
+        assert not [path for path in disk.names if path.name.endswith("compacting")]
+
+
+async def test_compact_refuses_a_damaged_segment_and_keeps_it(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await keyed(log, 60, keys=5)
+        path = min(disk.names)
+        disk.names[path].content[HEADER_BYTES + 20] ^= 1
+        before = bytes(disk.names[path].content)
+        with pytest.raises(SegmentDamaged):
+            await log.compact()
+        assert bytes(disk.names[path].content) == before
+
+
+async def test_the_bench_syncs_as_often_as_the_plain_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "PAIRS", 1)
+    monkeypatch.setattr(bench, "BATCHES", 4)
+    figures = await bench.bench_append(tmp_path)  # asserts it
+    assert figures["plain_100_ratio"] == 1.0
+    assert figures["pipelined_1024_ratio"] > 0
