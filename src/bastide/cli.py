@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bastide import __version__
-from bastide.base.errors import Invalid, Refusal, kind_of
+from bastide.base.errors import Invalid, Refusal, Unavailable, kind_of
 from bastide.base.manifest import Bench, Command, Manifest, Miswired, load
 from bastide.base.rt import runtime
 from bastide.town import all_manifests, all_settings, manifests
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = word("bench", "measure, beside peers in the same run", _bench)
     bench.add_argument("system", nargs="?", help="only this one's workloads")
     bench.add_argument("--only", metavar="NAME", help="only the workload of this name")
-    bench.add_argument("--seconds", type=float, default=2.0, help="of each measured turn")
+    bench.add_argument("--seconds", type=float, default=2.0, help="of measuring, for each figure")
     bench.add_argument("--json", action="store_true", help="for programs")
     for manifest in all_manifests():
         if manifest.commands:
@@ -198,21 +198,16 @@ async def _client(manifest: Manifest) -> AsyncIterator["AsyncClient"]:
     """Speaks to the running town; if none runs, to one that is opened here, in this process."""
     import httpx
 
-    from bastide.app import TOWN_FILE, TownFile, locked, make_http
+    from bastide.app import locked, make_http
     from bastide.town import Settings, open_town
 
-    own = Settings()
-    data = Path(os.environ.get("BASTIDE_DATA", own.data))
-    try:
-        found = msgspec.json.decode((data / TOWN_FILE).read_bytes(), type=TownFile)
-        address = found.systems[manifest.name]["http"]
-    except FileNotFoundError:
-        pass
-    except KeyError as error:
-        raise Invalid(f"the town at {data} runs without {manifest.name}") from error
-    else:
+    data = Path(os.environ.get("BASTIDE_DATA", Settings().data))
+    if address := _running(manifest, data):
         async with httpx.AsyncClient(base_url=address, timeout=COMMAND_TIMEOUT_S) as client:
-            yield client
+            try:
+                yield client
+            except httpx.TransportError as error:
+                raise Unavailable(f"the town at {data} does not answer: {error!r}") from error
         return
     lock = locked(data)
     try:
@@ -223,6 +218,27 @@ async def _client(manifest: Manifest) -> AsyncIterator["AsyncClient"]:
                 yield client
     finally:
         lock.release()
+
+
+def _running(manifest: Manifest, data: Path) -> str:
+    """Where the system answers in the town that runs on `data`; "" if none runs there, whatever
+    file a killed one has left.
+    """
+    from bastide.app import TOWN_FILE, TownFile, locked
+
+    try:
+        locked(data).release()
+        return ""
+    except Invalid:  # somebody holds it
+        pass
+    try:
+        found = msgspec.json.decode((data / TOWN_FILE).read_bytes(), type=TownFile)
+        return found.systems[manifest.name]["http"]
+    except FileNotFoundError as error:
+        message = f"the town at {data} is just starting or stopping"
+        raise Unavailable(message) from error
+    except KeyError as error:
+        raise Invalid(f"the town at {data} runs without {manifest.name}") from error
 
 
 def _process_age_s(since_s: float) -> float:
@@ -237,6 +253,11 @@ def _process_age_s(since_s: float) -> float:
 
 def _memory_mb() -> float:
     """The most memory that this process has held; not known on Windows."""
+    try:  # not getrusage: on Linux it counts what the parent held when it forked
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, IndexError):
+        pass
     try:
         import resource
     except ImportError:

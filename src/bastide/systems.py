@@ -1,8 +1,8 @@
 """THE LIST, from the ground up: a system stands only on those above it. Adding one is one line."""
 
 SYSTEMS = (
-    # "bastide.engines.sql",
-    # "bastide.engines.ids",
-    #     "bastide.apps.shortener",
+    "bastide.engines.sql",
+    "bastide.engines.ids",
+    "bastide.apps.shortener",
     "bastide.apps.console",
 )

@@ -10,7 +10,8 @@ id.
 
 import inspect
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -33,7 +34,7 @@ class Counter:
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value = 0.0
+        self.value: float = 0
 
     def add(self, amount: float = 1) -> None:
         self.value += amount
@@ -135,15 +136,15 @@ def exposition(registry: Registry) -> str:
 def _lines(name: str, labels: Labels, series: Counter | Gauge | Histogram) -> Iterator[str]:
     match series:
         case Counter():
-            yield f"{name}{_shown(labels)} {series.value:g}"
+            yield f"{name}{_shown(labels)} {series.value}"
         case Gauge():
-            yield f"{name}{_shown(labels)} {series.read():g}"
+            yield f"{name}{_shown(labels)} {series.read()}"
         case Histogram():
             seen = 0
             for bound, count in zip((*BUCKETS_S, "+Inf"), series.buckets, strict=True):
                 seen += count
                 yield f"{name}_bucket{_shown((*labels, ('le', str(bound))))} {seen}"
-            yield f"{name}_sum{_shown(labels)} {series.total_s:g}"
+            yield f"{name}_sum{_shown(labels)} {series.total_s}"
             yield f"{name}_count{_shown(labels)} {series.count}"
 
 
@@ -163,15 +164,15 @@ def _escaped(value: str) -> str:
 class Calls:
     """The calls of one client to one verb: how many, how they ended, how long they took."""
 
-    __slots__ = ("count", "outcomes", "times")
+    __slots__ = ("_outcomes", "made", "times")
 
-    def __init__(self, outcomes: Callable[[str], Counter], times: Histogram) -> None:
-        self.count = 0
+    def __init__(self, made: Counter, times: Histogram, outcomes: Callable[[str], Counter]) -> None:
+        self.made = made
         self.times = times
-        self.outcomes = outcomes
+        self._outcomes = outcomes
 
     def failed(self, error: BaseException) -> None:
-        self.outcomes(type(error).__name__).add()
+        self._outcomes(type(error).__name__).add()
 
 
 CALLS = "bastide_calls_total"
@@ -211,17 +212,20 @@ class _Counted:
 
 def _calls_of(registry: Registry, *, system: str, verb: str, client: str) -> Calls:
     labels = {"system": system, "verb": verb, "client": client}
-    times = registry.histogram(CALL_SECONDS, "Time of a call between systems.", **labels)
 
-    def failures(outcome: str) -> Counter:
-        meaning = "Calls between systems that ended in an error."
-        return registry.counter(CALLS_FAILED, meaning, outcome=outcome, **labels)
+    def outcomes(outcome: str) -> Counter:
+        return registry.counter(
+            CALLS_FAILED,
+            "Calls between systems that ended in an error.",
+            outcome=outcome,
+            **labels,
+        )
 
-    calls = Calls(failures, times)
-    registry.gauge(
-        CALLS, "Calls between systems, counted where made.", lambda: calls.count, **labels
+    return Calls(
+        registry.counter(CALLS, "Calls between systems, counted where made.", **labels),
+        registry.histogram(CALL_SECONDS, "Time of a call between systems.", **labels),
+        outcomes,
     )
-    return calls
 
 
 def _wrapped(
@@ -237,14 +241,16 @@ def _wrapped(
 def _counted_function(
     verb: Callable[..., Any], calls: Calls, monotonic: Callable[[], float]
 ) -> Callable[..., Any]:
+    made, times = calls.made, calls.times
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        calls.count = count = calls.count + 1
+        made.value = count = made.value + 1
         try:
             if count % SAMPLE_ONE_IN:
                 return verb(*args, **kwargs)
             start = monotonic()
             result = verb(*args, **kwargs)
-            calls.times.observe(monotonic() - start)
+            times.observe(monotonic() - start)
             return result
         except BaseException as error:
             calls.failed(error)
@@ -257,7 +263,7 @@ def _counted_coroutine(
     verb: Callable[..., Any], calls: Calls, monotonic: Callable[[], float]
 ) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        calls.count += 1
+        calls.made.add()
         start = monotonic()
         try:
             return await verb(*args, **kwargs)
@@ -271,14 +277,15 @@ def _counted_coroutine(
 
 
 def _counted_iterator(
-    verb: Callable[..., AsyncIterator[Any]], calls: Calls, monotonic: Callable[[], float]
+    verb: Callable[..., AsyncGenerator[Any]], calls: Calls, monotonic: Callable[[], float]
 ) -> Callable[..., AsyncIterator[Any]]:
     async def call(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        calls.count += 1
+        calls.made.add()
         start = monotonic()
         try:
-            async for item in verb(*args, **kwargs):
-                yield item
+            async with aclosing(verb(*args, **kwargs)) as items:
+                async for item in items:
+                    yield item
         except GeneratorExit:
             raise
         except BaseException as error:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.types import Boolean, String
+from sqlalchemy.types import Boolean, UserDefinedType
 
 from bastide.base.errors import Conflict, Invalid
 
@@ -99,13 +99,14 @@ class among(ColumnElement[bool]):  # noqa: N801 (reads as SQL in a statement)
 
     inherit_cache = False
     type = Boolean()
+    _is_implicitly_boolean = True  # else SQLite gets `... = 1`, and no index is used
 
     def __init__(self, column: Column[Any], name: str) -> None:
         self.column = column
         self.bind: BindParameter[Any] = BindParameter(name, required=True, type_=Listed())
 
 
-class Listed(String):
+class Listed(UserDefinedType[Sequence[Any]]):
     """A sequence of scalars: an array for PostgreSQL, JSON text for SQLite."""
 
     cache_ok = True

@@ -14,7 +14,8 @@ class Chance:
     """Randomness that no guesser can follow: keys, tokens, jitter. A seed makes it repeat."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self.random: Random = SystemRandom() if seed is None else Random(seed)  # noqa: S311
+        guessable = None if seed is None else Random(seed)  # noqa: S311 (only where it must repeat)
+        self.random: Random = guessable or SystemRandom()
         self._seeded = seed is not None
 
     def token(self, byte_count: int) -> bytes:
@@ -42,7 +43,8 @@ class Runtime:
         self.faults: dict[str, Callable[[], None]] = {}
 
 
-_current: ContextVar[Runtime] = ContextVar("runtime", default=Runtime())  # noqa: B039
+# One default for all is meant: outside a town there is one machine.
+_current: ContextVar[Runtime] = ContextVar("runtime", default=Runtime())  # noqa: B039 (see above)
 
 
 def current() -> Runtime:

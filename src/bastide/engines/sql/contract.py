@@ -1,7 +1,8 @@
 """Durable rows: what the town needs of a database.
 
     Refusal
-     ├── Invalid      RowsOver, BodyMiswritten (a wiring mistake, but of the caller's code)
+     ├── Invalid      RowsOver, ValueRefused; mistakes in the caller's code: BodyMiswritten,
+     │                SchemaNewer
      ├── Conflict     Duplicate (base.tx), OnceMismatch
      └── Unavailable  DatabaseAway, Contended, BodyCut, ScanCut, DiskFull
 
@@ -23,14 +24,16 @@ Body = Callable[[Tx], Awaitable[T]]
 
 FETCH_ROWS_MAX = 100  # outside a body, on the loop; more is for `scan`
 ATTEMPTS_MAX = 12  # of a body that loses to a neighbour
-WAITING_MAX = 10_000  # bodies; one more is refused
+WAITING_MAX = 10_000  # bodies and writes; one more is refused
+SCANS_MAX = 4  # at once, of one database; one more waits
 
 
 class Migrations(msgspec.Struct, frozen=True):
     """The tables' history: `steps[n]` brings version n to n + 1. Steps are only ever added.
 
-    A step is SQL that both dialects read, but for two words: `{key}` is a 64-bit integer primary
-    key, `{bytes}` a byte string; several statements are parted by a semicolon at the end of a line.
+    A step is SQL that both dialects read, but for three words: `{key}` is a 64-bit integer primary
+    key, `{serial}` one that the database counts, `{bytes}` a byte string. Several statements are
+    parted by a semicolon at the end of a line. Write BIGINT: PostgreSQL's INTEGER has 32 bits.
     """
 
     steps: Sequence[str]
@@ -40,8 +43,18 @@ class RowsOver(Invalid):
     """A read outside a body gave more than FETCH_ROWS_MAX rows."""
 
 
+class ValueRefused(Invalid):
+    """A value does not fit the engine: an integer over 64 bits, on PostgreSQL a NUL in a text."""
+
+
 class BodyMiswritten(Invalid):
-    """A body awaited something else than its `tx`, or opened a second transaction."""
+    """A body awaited something else than its `tx`, used the database beside it, kept `tx`, or went
+    on after an error of it; or a statement that writes was given to a verb that reads.
+    """
+
+
+class SchemaNewer(Invalid):
+    """The tables were brought to a version that this code doesn't know. It ends the start."""
 
 
 class OnceMismatch(Mismatch):
@@ -65,7 +78,9 @@ class BodyCut(Unavailable):
 
 
 class ScanCut(Unavailable):
-    """The scan's reader paused longer than `scan_pause_s` and lost its snapshot."""
+    """The scan's reader paused longer than `scan_pause_s`, or so long a log piled up behind its
+    snapshot that the snapshot was given up.
+    """
 
 
 class Database(Protocol):
@@ -77,10 +92,14 @@ class Database(Protocol):
         Serializable. The body may run several times, so it has no other effect than through `tx`,
         and it awaits nothing but `tx` (on SQLite such a body never suspends; one that does is
         refused). What it raises rolls it back, alone: neighbours that share its commit are not
-        touched. Cost: one commit shared by all that wait; about 15 us of CPU on SQLite.
+        touched. Cost: one commit shared by all that wait; about 10 us of CPU on SQLite.
+
+        A caller cancelled while it waits can't know: a body that has not begun does not run, one
+        that has run may commit. `once` makes asking again safe.
 
         Raises:
             Duplicate: a constraint forbids it.
+            ValueRefused: a value does not fit.
             OnceMismatch: `once.key` was used for another request.
             BodyMiswritten, BodyCut, Contended, DatabaseAway, DiskFull: nothing was kept, unless
                 `error.outcome` is 'unknown', when the answer to the commit was lost.

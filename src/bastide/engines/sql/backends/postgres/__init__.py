@@ -1,0 +1,1 @@
+"""PostgreSQL: one schema a client, one pool of connections for all."""

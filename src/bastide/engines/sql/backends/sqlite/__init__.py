@@ -1,0 +1,1 @@
+"""SQLite: one file a client, one commit for all that wait."""
