@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bastide.base import faults
 from bastide.base.manifest import Use
 from bastide.base.settings import BackendUrl
 from bastide.base.tx import Statement
@@ -181,7 +182,9 @@ class PostgresStore:
 
     async def _commit(self, connection: Connection) -> None:
         try:
+            faults.point("sql.before_commit")
             await connection.execute("COMMIT")
+            faults.point("sql.after_commit")
         except ERRORS as error:
             if lost_connection(error) or isinstance(error, OSError):
                 lost = f"the answer to the commit was lost: {error}"

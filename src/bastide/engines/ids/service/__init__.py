@@ -1,0 +1,1 @@
+"""The mint as the town holds it: ids from a lease, numbers, codes and keys from counted rows."""
