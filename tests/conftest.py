@@ -1,6 +1,16 @@
+import os
+
 import pytest
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything is required, a skip is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    required = os.environ.get("BASTIDE_TEST_ENGINES_REQUIRED") == "1"
+    if required and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

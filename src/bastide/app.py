@@ -13,16 +13,16 @@ import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bastide import __version__
 from bastide.base import settings
 from bastide.base.errors import Invalid
 from bastide.base.gate import anyone, operator
-from bastide.base.html.pages import Pages, assets
+from bastide.base.html.pages import Pages, assets, rail
 from bastide.base.manifest import Manifest, TownView, load
 from bastide.base.metrics import exposition
 from bastide.base.routes.asgi import Http, Network, Site, with_slash
@@ -30,15 +30,14 @@ from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.openapi import openapi
 from bastide.base.routes.rows import Reply, Request, Row, json_reply, route
 from bastide.base.rt.lock import FileLock, LockHeld
-from bastide.base.rt.net import bind
+from bastide.base.rt.net import Listener, bind, bind_near
 from bastide.base.rt.runtime import Runtime
-from bastide.base.settings import PREFIX, prefix_of
-from bastide.town import Settings, Town, manifests, open_town, refuse_unread
-
-if TYPE_CHECKING:
-    from socket import socket
+from bastide.base.settings import PREFIX
+from bastide.town import Settings, Town, address_variable, manifests, open_town, refuse_unread
 
 DRAIN_S = 10
+HEAD_BYTES_MAX = 64 * 1024  # far above what base.routes takes, so that it can say what is wrong
+HEAD_S = 10
 CONSOLE = "console"  # it answers at the main address' root too
 TOWN_FILE = "town.json"
 
@@ -96,12 +95,13 @@ def make_http(town: Town, ports: Mapping[str, int]) -> Http:
         own = main if manifest.name == CONSOLE else sites.get(ports.get(manifest.name, 0))
         if own is not None:
             own.mount("", endpoints, town.runtime.metrics)
+    pages = Pages(town, CONSOLE, None)
     for site in (main, *sites.values()):
         hall = Hall(town, site)
-        rows = [*HALL_ROWS, *_slashes(site), assets]
-        site.mount("", [Endpoint("town", r, hall, {}) for r in rows], town.runtime.metrics)
+        rows = [*HALL_ROWS, *_slashes(site), assets, rail]
+        endpoints = [Endpoint("town", row, hall, {Pages: pages}) for row in rows]
+        site.mount("", endpoints, town.runtime.metrics)
     trusted = _networks(settings.read(Settings, PREFIX.rstrip("_"), town.environ).trusted_proxies)
-    pages = Pages(town, "console", None)
     return Http(main, sites, trusted=trusted, problem_page=pages.problem)
 
 
@@ -129,7 +129,7 @@ def _networks(text: str) -> Sequence[Network]:
 class Doors(msgspec.Struct, frozen=True):
     """The sockets of a process: "" is the main address, others by system."""
 
-    sockets: Mapping[str, "socket"]
+    sockets: Mapping[str, Listener]
     addresses: Mapping[str, str]
     skipped: Sequence[str]
 
@@ -140,18 +140,28 @@ class Doors(msgspec.Struct, frozen=True):
 
 @contextmanager
 def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Iterator[Doors]:
-    """Sockets for the main address and for every system that has one of its own."""
-    wanted = {"": http}
+    """Sockets for the main address and for every system that has one of its own. A default port
+    that is busy is skipped; one that somebody chose is not.
+
+    Raises:
+        Invalid: an address can't be had.
+    """
+    wanted = {"": ("BASTIDE_HTTP", http)}
     for manifest in manifests(only):
         if manifest.address is not None:
-            variable = f"{prefix_of(manifest.name)}_{manifest.address.protocol.upper()}"
-            wanted[manifest.name] = environ.get(variable, f"127.0.0.1:{_port(manifest, http)}")
-    sockets: dict[str, socket] = {}
+            variable = address_variable(manifest)
+            address = environ.get(variable, f"127.0.0.1:{_port(manifest, http)}")
+            wanted[manifest.name] = variable, address
+    sockets: dict[str, Listener] = {}
     addresses, skipped = {}, []
     with ExitStack() as stack:
-        for name, address in wanted.items():
+        for name, (variable, address) in wanted.items():
             host, port = split_address(address)
-            sockets[name] = made = stack.enter_context(bind(host, port))
+            try:
+                made = bind(host, port) if variable in environ else bind_near(host, port)
+            except (OSError, OverflowError, UnicodeError) as error:
+                raise Invalid(f"{variable}={address}: {error}") from error
+            sockets[name] = stack.enter_context(made)
             found = made.getsockname()[1]
             if port not in (0, found):
                 skipped.append(f"port {port} is busy: {name or 'the town'} is on {found}")
@@ -167,7 +177,7 @@ def _port(manifest: Manifest, http: str) -> int:
 
 def split_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65_535:
+    if not colon or not port.isdecimal() or int(port) > 65_535:
         raise Invalid(f"{text!r} is no address; one like 127.0.0.1:8800 is expected")
     return host.strip("[]") or "127.0.0.1", int(port)
 
@@ -187,6 +197,7 @@ async def serve(
     own = settings.read(Settings, PREFIX.rstrip("_"), environ)
     data = Path(own.data)
     lock = locked(data)
+    (data / TOWN_FILE).unlink(missing_ok=True)  # of a town that was killed
     try:
         with bound(only, environ, own.http) as doors:
             addresses = doors.addresses
@@ -231,6 +242,47 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
         await serving
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, but a request's head that goes on for ever, or never comes, is cut off.
+
+    What arrived since the last piece of a body is part of a head, or of what frames the pieces.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(HEAD_S, self._cut_off)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._cut_off()
+
+    def on_message_begin(self) -> None:
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(HEAD_S, self._cut_off)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = 0
+        self._deadline.cancel()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def _cut_off(self) -> None:
+        if not self.transport.is_closing():
+            limits = f"{HEAD_BYTES_MAX} bytes, within {HEAD_S} s"
+            self.send_400_response(f"A request's head has at most {limits}.")
+
+
 class _Server(uvicorn.Server):
     """uvicorn, but the signals are ours: the first one stops, a second one ends at once."""
 
@@ -238,6 +290,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 http,
+                http=_Protocol,
                 access_log=False,
                 log_config=None,
                 lifespan="off",
@@ -259,7 +312,7 @@ class _Server(uvicorn.Server):
             os._exit(130)
         self.stopping.set()
 
-    async def startup(self, sockets: "list[socket] | None" = None) -> None:
+    async def startup(self, sockets: list[Listener] | None = None) -> None:
         try:
             await super().startup(sockets)
         finally:

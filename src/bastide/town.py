@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -93,8 +94,8 @@ class Town:
         return [self._providers[need].name for need in manifest.needs]
 
     def settings_of(self, system: str) -> Sequence[Setting]:
-        manifest = next(m for m in self.manifests if m.name == system)
-        return [self._in_force(s) for s in settings_of(manifest)]
+        """`system` "" is the town itself."""
+        return [self._in_force(s) for s in all_settings()[system]]
 
     def backend_of(self, system: str, client: str) -> str:
         by_name = {m.name: m for m in self.manifests}
@@ -178,12 +179,19 @@ class Town:
         )
 
     def _in_force(self, setting: Setting) -> Setting:
-        value = self.environ.get(setting.variable, setting.default)
+        value = self._chosen(setting) or self.environ.get(setting.variable, setting.default)
         if "://" in value:
             value = parse_url(value).safe
         if any(word in setting.variable.lower().split("_") for word in SECRET_WORDS):
             value = "hidden" if value else ""
         return msgspec.structs.replace(setting, value=value)
+
+    def _chosen(self, setting: Setting) -> str:
+        """Where a system really answers: its port may be another than the one that is set."""
+        for manifest in self.manifests:
+            if manifest.address and setting.variable == address_variable(manifest):
+                return urlsplit(self.addresses.get(manifest.name, "")).netloc
+        return ""
 
 
 def all_manifests() -> Sequence[Manifest]:
@@ -211,13 +219,19 @@ def manifests(only: Collection[str] = ()) -> Sequence[Manifest]:
     return [m for m in everything if m.name in wanted]
 
 
+def address_variable(manifest: Manifest) -> str:
+    """The setting of a system's own address."""
+    assert manifest.address is not None
+    return f"{prefix_of(manifest.name)}_{manifest.address.protocol.upper()}"
+
+
 def settings_of(manifest: Manifest) -> Sequence[Setting]:
     """Every variable that this system reads: its Struct's, its address, its backends' URLs."""
     prefix = prefix_of(manifest.name)
     found = list(settings.describe(manifest.settings, prefix)) if manifest.settings else []
     if address := manifest.address:
-        variable = f"{prefix}_{address.protocol.upper()}"
-        found.append(Setting(variable, f"127.0.0.1:{address.port}", "address of its own"))
+        default = f"127.0.0.1:{address.port}"
+        found.append(Setting(address_variable(manifest), default, "address of its own"))
     if manifest.backends:
         schemes = ", ".join(manifest.backends)
         meaning = f"backend for every client ({schemes})"

@@ -52,10 +52,15 @@ class Gate(Protocol):
         ...
 
 
-async def admit(gates: Sequence[Gate], credentials: Credentials, door: Door) -> Caller:
-    caller = Caller(
+def stranger(credentials: Credentials) -> Caller:
+    """Who calls, as long as no gate has looked."""
+    return Caller(
         credential=credentials.bearer, operator=credentials.loopback, address=credentials.address
     )
+
+
+async def admit(gates: Sequence[Gate], credentials: Credentials, door: Door) -> Caller:
+    caller = stranger(credentials)
     for gate in gates:
         caller = await gate.admit(credentials, door, caller)
     return caller

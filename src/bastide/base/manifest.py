@@ -127,7 +127,7 @@ class TownView(Protocol):
         ...
 
     def settings_of(self, system: str) -> Sequence[Setting]:
-        """With the values in force; secrets hidden."""
+        """With the values in force; secrets hidden. `system` "" is the town itself."""
         ...
 
     def backend_of(self, system: str, client: str) -> str:

@@ -80,11 +80,12 @@ def refuse_unread(environ: Mapping[str, str], known: Collection[str]) -> None:
     Raises:
         Invalid: `environ` has a `BASTIDE_*` variable that nothing reads; the nearest name is given.
     """
+    names = [name.removeprefix(PREFIX) for name in known]
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and variable not in known:
-            near = get_close_matches(variable, known, 1)
-            hint = f"; did you mean {near[0]}" if near else "; `bastide env` lists what is read"
-            raise Invalid(f"{variable} is set, and nothing reads it{hint}")
+            near = get_close_matches(variable.removeprefix(PREFIX), names, 1)
+            hint = f"did you mean {PREFIX}{near[0]}" if near else "`bastide env` lists what is read"
+            raise Invalid(f"{variable} is set, and nothing reads it; {hint}")
 
 
 class BackendUrl(msgspec.Struct, frozen=True):

@@ -3,21 +3,22 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bastide.apps.console.service import Console
+from bastide.apps.console.service.console import Console
 from bastide.base.manifest import Manifest, Use
 
 
 @asynccontextmanager
 async def open_console(use: Use) -> AsyncIterator[Console]:
-    yield Console(use.town)
+    yield Console(use.town, use.runtime)
 
 
 MANIFEST = Manifest(
     name="console",
     floor="apps",
-    summary="The town as it runs: systems, addresses, health, settings, metrics.",
+    summary="The town as it runs: systems, addresses, health, settings, calls between them.",
     provides=Console,
     open=open_console,
-    doors=("bastide.apps.console.pages:ROWS",),
+    doors=("bastide.apps.console.pages:ROWS", "bastide.apps.console.api:ROWS"),
+    workers=("bastide.apps.console.workers:watch",),
     try_line="open {http}/ in a browser",
 )

@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from itertools import pairwise
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 import msgspec
 
@@ -36,7 +36,7 @@ from bastide.base.errors import (
     Unavailable,
     shown,
 )
-from bastide.base.gate import Credentials, Door, Gate, admit
+from bastide.base.gate import Credentials, Door, Gate, admit, stranger
 from bastide.base.metrics import Counter, Histogram, Registry
 from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.router import Router
@@ -98,8 +98,9 @@ class Mounted:
         self.door = Door(endpoint.system, endpoint.row.name)
         self._registry = registry
         labels = {"system": endpoint.system, "door": endpoint.row.name}
-        meaning = "Time of a request, from its head to its reply."
-        self._times: Histogram = registry.histogram("bastide_http_seconds", meaning, **labels)
+        self._times: Histogram = registry.histogram(
+            "bastide_http_seconds", "Time of a request, from its head to its reply.", **labels
+        )
         self._counts: dict[int, Counter] = {}
 
     def observe(self, status: int, seconds: float) -> None:
@@ -142,13 +143,13 @@ class Http:
         request = _bare(scope, id_=f"{self._id_prefix}{self._id_count:08x}")
         mounted = None
         try:
-            self._fill(request, scope)
+            credentials = self._fill(request, scope)
             methods, request.params = self._found(scope, request)
             mounted = _by_method(methods, request)
             reply = (
                 _options(methods)
                 if request.method == "OPTIONS"
-                else await self._answered(mounted, request, scope, receive)
+                else await self._answered(mounted, request, credentials, receive)
             )
         except Exception as error:
             reply = self._refused(error, request, mounted)
@@ -156,13 +157,17 @@ class Http:
             mounted.observe(reply.status, runtime.monotonic() - started_s)
         await _sent(send, reply, request)
 
-    def _fill(self, request: Request, scope: Scope) -> None:
+    def _fill(self, request: Request, scope: Scope) -> Credentials:
         path = scope.get("raw_path") or scope["path"].encode()
         if len(path) + len(scope["query_string"]) > URI_BYTES_MAX:
             raise UriTooLong(f"the address is longer than {URI_BYTES_MAX} bytes")
+        _refuse_broken_path(scope["raw_path"])
         request.headers = _headers(scope["headers"])
         request.query = _query(scope["query_string"])
         request.origin = f"{scope['scheme']}://{request.headers.get('host', '')}"
+        credentials = _credentials(request, scope, self._trusted)
+        request.caller = stranger(credentials)
+        return credentials
 
     def _found(
         self, scope: Scope, request: Request
@@ -174,14 +179,13 @@ class Http:
         return found
 
     async def _answered(
-        self, mounted: Mounted, request: Request, scope: Scope, receive: Receive
+        self, mounted: Mounted, request: Request, credentials: Credentials, receive: Receive
     ) -> Reply:
         endpoint = mounted.endpoint
         request.root = mounted.root
         _refuse_cross_site(request)
         try:
             async with asyncio.timeout(endpoint.row.timeout_s):
-                credentials = _credentials(request, scope, self._trusted)
                 request.caller = await admit(self._gates, credentials, mounted.door)
                 endpoint.row.allow(request.caller)
                 await _take_body(request, endpoint, receive)
@@ -206,6 +210,15 @@ class Http:
                 {"content-type": "application/problem+json"},
             )
         return msgspec.structs.replace(reply, headers={**reply.headers, **_told(error)})
+
+
+def _refuse_broken_path(raw: bytes) -> None:
+    """Servers repair a path that is no UTF-8; what was meant is not for us to guess."""
+    if b"%" in raw:
+        try:
+            unquote_to_bytes(raw).decode()
+        except UnicodeDecodeError as error:
+            raise Invalid("the path is not percent-encoded UTF-8") from error
 
 
 def _bare(scope: Scope, *, id_: str) -> Request:
@@ -256,6 +269,8 @@ def _refuse_cross_site(request: Request) -> None:
     """
     if request.method in ("GET", "HEAD"):
         return
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Denied("a page of another site may not do this")
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise Denied("a page of another origin may not do this")

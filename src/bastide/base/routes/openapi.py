@@ -16,8 +16,11 @@ ALWAYS = {400: "Invalid", 500: "Fault", 503: "Unavailable"}
 
 
 def openapi(title: str, version: str, mounted: Iterable[tuple[str, Endpoint]]) -> Mapping[str, Any]:
-    """The document for endpoints, each with the root it is mounted at. Pages are left out."""
-    shown = [(root, endpoint) for root, endpoint in mounted if not endpoint.row.html]
+    """The document for endpoints, each with the root it is mounted at. Pages are left out; of
+    several roots the first is shown, since an operation has one name.
+    """
+    first = {id(endpoint): (root, endpoint) for root, endpoint in reversed(list(mounted))}
+    shown = [one for one in reversed(first.values()) if not one[1].row.html]
     types = {t for _, e in shown for t in (e.body_type, _answer(e)) if t is not None} | {Problem}
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"

@@ -23,7 +23,7 @@ async def open_ids(use: Use) -> AsyncIterator[IdMint]:
 MANIFEST = Manifest(
     name="ids",
     floor="engines",
-    summary="numbers, codes and keys that never repeat",
+    summary="Numbers, codes and keys that never repeat.",
     provides=Ids,
     open=open_ids,
     needs=(Database,),

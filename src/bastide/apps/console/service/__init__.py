@@ -1,0 +1,1 @@
+"""Console, and the counts that it takes of the town."""
