@@ -1,0 +1,1 @@
+"""shortener: short links that redirect, and exact counts of who followed them."""

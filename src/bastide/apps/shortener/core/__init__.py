@@ -1,0 +1,1 @@
+"""What is pure: addresses, codes, keys, clicks."""

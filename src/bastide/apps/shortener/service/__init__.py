@@ -1,0 +1,1 @@
+"""The shortener's verbs (Shortener), and what they stand on: Maker, Importer, Clicks."""

@@ -1,0 +1,117 @@
+"""A shortener in a town in this process; the verbs a test needs, as HTTP."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from httpx import AsyncClient, Response
+
+from bastide.testing.town import RaisedTown, raised
+
+RaisedWith = Callable[..., Awaitable["Visitor"]]
+LONG = "https://example.com/a/long/address?with=query"
+
+
+class Visitor:
+    """Speaks to the shortener as a program would; `key` is the bearer it shows, if it has one."""
+
+    def __init__(self, client: AsyncClient, town: RaisedTown) -> None:
+        self.client = client
+        self.town = town
+
+    async def shorten(
+        self, url: str = LONG, *, key: str | None = None, repeat: str | None = None, **more: Any
+    ) -> Response:
+        headers = bearer(key) | ({"idempotency-key": repeat} if repeat else {})
+        asked = {"original_url": url, **more}
+        return await self.client.post("/api/shorten", json=asked, headers=headers)
+
+    async def made(self, url: str = LONG, *, key: str | None = None, **more: Any) -> dict[str, Any]:
+        reply = await self.shorten(url, key=key, **more)
+        assert reply.status_code in (200, 201), reply.text
+        made: dict[str, Any] = reply.json()
+        return made
+
+    async def follow(
+        self, code: str, *, agent: str = "Mozilla/5.0", method: str = "GET"
+    ) -> Response:
+        return await self.client.request(method, f"/{code}", headers={"user-agent": agent})
+
+    async def stats(self, code: str, key: str) -> dict[str, Any]:
+        reply = await self.client.get(f"/api/{code}/stats", headers=bearer(key))
+        assert reply.status_code == 200, reply.text
+        stats: dict[str, Any] = reply.json()
+        return stats
+
+    async def change(self, code: str, key: str | None, **changes: Any) -> Response:
+        return await self.client.patch(f"/api/{code}", json=changes, headers=bearer(key))
+
+    async def delete(self, code: str, key: str | None) -> Response:
+        return await self.client.delete(f"/api/{code}", headers=bearer(key))
+
+    async def import_(self, *lines: str | dict[str, str], **more: Any) -> Response:
+        links = [{"original_url": line} if isinstance(line, str) else line for line in lines]
+        key, repeat = more.pop("key", None), more.pop("repeat", None)
+        headers = bearer(key) | ({"idempotency-key": repeat} if repeat else {})
+        asked = {"links": links, **more}
+        return await self.client.post("/api/links/import", json=asked, headers=headers)
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"authorization": f"Bearer {key}"}
+
+
+POSTGRES_URL = os.environ.get("BASTIDE_TEST_POSTGRES_URL", "")
+REQUIRED = os.environ.get("BASTIDE_TEST_ENGINES_REQUIRED") == "1"
+ON_ENGINES = ("test_create", "test_codes", "test_manage", "test_clicks", "test_import")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What meets the database is run on PostgreSQL too, if there is one."""
+    if "environ" in metafunc.fixturenames:
+        backends: list[Any] = ["memory"]
+        if (POSTGRES_URL or REQUIRED) and metafunc.module.__name__.endswith(ON_ENGINES):
+            backends.append(pytest.param("postgres", marks=pytest.mark.engine("postgres")))
+        metafunc.parametrize("environ", backends, indirect=True)
+
+
+@pytest.fixture
+async def environ(request: pytest.FixtureRequest) -> AsyncIterator[Mapping[str, str]]:
+    """The settings of a town on the backend, which knows nothing of earlier tests."""
+    if request.param == "memory":
+        yield {}
+        return
+    assert POSTGRES_URL, "BASTIDE_TEST_POSTGRES_URL is not set: scripts/engines start"
+    import asyncpg
+
+    connection = await asyncpg.connect(POSTGRES_URL)
+    await connection.execute("DROP SCHEMA IF EXISTS shortener, ids CASCADE")
+    yield {"BASTIDE_SQL_URL": POSTGRES_URL}
+    await connection.execute("DROP SCHEMA IF EXISTS shortener, ids CASCADE")
+    await connection.close()
+
+
+@pytest.fixture
+async def town(environ: Mapping[str, str]) -> AsyncIterator[RaisedTown]:
+    async with raised("shortener", environ=environ) as town:
+        yield town
+
+
+@pytest.fixture
+async def visitor(town: RaisedTown) -> Visitor:
+    return Visitor(await town.client("shortener"), town)
+
+
+@pytest.fixture
+async def raised_with(environ: Mapping[str, str]) -> AsyncIterator[RaisedWith]:
+    """`await raised_with(BASTIDE_...="...")` is a visitor of a town with these settings."""
+    async with AsyncExitStack() as stack:
+
+        async def raise_(**more: str) -> Visitor:
+            settings = {**environ, **more}
+            town = await stack.enter_async_context(raised("shortener", environ=settings))
+            return Visitor(await town.client("shortener"), town)
+
+        yield raise_

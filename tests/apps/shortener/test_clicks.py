@@ -1,0 +1,348 @@
+"""Clicks: each answered redirect is counted once, whatever happens in between."""
+
+import asyncio
+import errno
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bastide.apps.shortener.contract import JournalBehind
+from bastide.apps.shortener.core.clicks import Click, Count, decode, encode, is_bot, tally
+from bastide.apps.shortener.model import Settings
+from bastide.apps.shortener.service.clicks import open_clicks
+from bastide.base.errors import Unavailable
+from bastide.base.faults import armed, failing
+from bastide.testing.town import raised
+
+DAY_S = 24 * 3600
+LONG = "https://example.com/a/long/address?with=query"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
+def bearer(key):
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.box("shortener.stats")
+async def test_stats_have_every_click_answered_before_they_were_asked_for(visitor):
+    made = await visitor.made()
+    code, key = made["short_code"], made["manage_key"]
+    for count in range(1, 6):
+        await visitor.follow(code)
+        assert (await visitor.stats(code, key))["total_clicks"] == count
+
+
+@pytest.mark.box("shortener.stats")
+async def test_both_spellings_of_stats_say_the_same(visitor):
+    made = await visitor.made()
+    code, key = made["short_code"], made["manage_key"]
+    await visitor.follow(code)
+    reply = await visitor.client.get(f"/api/analytics/{code}", headers=bearer(key))
+    assert reply.json() == await visitor.stats(code, key)
+
+
+@pytest.mark.box("shortener.stats")
+async def test_bots_are_a_part_of_the_total(visitor):
+    made = await visitor.made()
+    code, key = made["short_code"], made["manage_key"]
+    for agent in (FIREFOX, GOOGLEBOT, "facebookexternalhit/1.1", ""):
+        await visitor.follow(code, agent=agent)
+    await visitor.follow(code, agent=FIREFOX, method="HEAD")
+    stats = await visitor.stats(code, key)
+    assert (stats["total_clicks"], stats["bot_clicks"]) == (5, 3)
+
+
+async def test_only_answered_redirects_count(visitor, town):
+    made = await visitor.made(expires_days=1)
+    code, key = made["short_code"], made["manage_key"]
+    await visitor.follow(code)
+    await visitor.change(code, key, disabled=True)
+    await visitor.follow(code)
+    await visitor.change(code, key, disabled=False)
+    town.clock.advance(DAY_S)
+    await visitor.follow(code)
+    assert (await visitor.stats(code, key))["total_clicks"] == 1
+
+
+async def test_a_301_counts_as_often_as_it_is_asked_for(visitor):
+    """Trap: a 301 makes clicks invisible; those that reach us are counted all the same."""
+    made = await visitor.made(permanent=True)
+    for _ in range(3):
+        await visitor.follow(made["short_code"])
+    assert (await visitor.stats(made["short_code"], made["manage_key"]))["total_clicks"] == 3
+
+
+@pytest.mark.box("shortener.exact")
+async def test_clicks_at_once_on_many_links_are_counted_each(visitor):
+    key = (await visitor.made("https://example.com/0"))["manage_key"]
+    codes = [
+        (await visitor.made(f"https://example.com/{n}", key=key))["short_code"] for n in range(5)
+    ]
+    replies = await asyncio.gather(*(visitor.follow(codes[n % 5]) for n in range(200)))
+    assert {r.status_code for r in replies} == {302}
+    listed = await visitor.client.get("/api/links", headers=bearer(key))
+    assert [link["total_clicks"] for link in listed.json()["items"]] == [40] * 5
+
+
+@pytest.mark.box("shortener.exact")
+async def test_clicks_of_one_tick_are_one_write():
+    """On the embedded database, where all links are read within the tick."""
+    async with raised("shortener") as town:
+        client, shortener = await town.client("shortener"), town.served("shortener")
+        reply = await client.post("/api/shorten", json={"original_url": LONG})
+        code = reply.json()["short_code"]
+        await client.get(f"/{code}")  # so that the database is open for reading
+        writes = []
+        with armed("seglog.before_write", lambda: writes.append(1)):
+            await asyncio.gather(
+                *(shortener.follow(code, request_id=str(n), bot=False) for n in range(100))
+            )
+    assert len(writes) <= 2  # the second, if any, marks what was synced
+
+
+@pytest.mark.box("shortener.exact")
+async def test_a_click_that_cannot_be_kept_is_not_answered_with_a_redirect(visitor):
+    made = await visitor.made()
+    code, key = made["short_code"], made["manage_key"]
+    with armed("seglog.before_write", failing(OSError(errno.ENOSPC, "full"))):
+        reply = await visitor.follow(code)
+        assert reply.status_code == 503
+        assert "location" not in reply.headers
+        health = (await visitor.client.get("http://localhost/healthz")).json()
+        assert "full" in health["systems"]["shortener"]["error"]
+    await until(lambda: visitor.follow(code), 302)
+    assert (await visitor.client.get("http://localhost/healthz")).status_code == 200
+    total = (await visitor.stats(code, key))["total_clicks"]
+    assert total >= 1  # the refused click is written too, once there is room: it was in flight
+
+
+async def until(ask, status):
+    """The disk is tried again by itself."""
+    for _ in range(100):
+        reply = await ask()
+        if reply.status_code == status:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(reply.text)
+
+
+@pytest.mark.box("shortener.exact")
+@pytest.mark.parametrize("mode", ["written", "synced"])
+async def test_a_redirect_waits_for_the_disk_only_if_told_to(mode):
+    async with raised("shortener", environ={"BASTIDE_SHORTENER_CLICKS": mode}) as town:
+        client, shortener = await town.client("shortener"), town.served("shortener")
+        made = (await client.post("/api/shorten", json={"original_url": LONG})).json()
+        syncs = []
+        with armed("seglog.after_sync", lambda: syncs.append(1)):
+            await shortener.follow(made["short_code"], request_id="1", bot=False)
+            assert bool(syncs) == (mode == "synced")
+        assert await total(client, made) == 1
+
+
+@pytest.mark.box("shortener.exact")
+@pytest.mark.parametrize("point", ["sql.before_commit", "sql.after_commit"])
+async def test_a_fold_whose_answer_is_lost_counts_nothing_twice(point, tmp_path):
+    """Trap: flush by count or timer, then commit the offset: a crash in between counts again."""
+    environ = {"BASTIDE_SQL_URL": "sqlite://"}
+    async with raised("shortener", environ=environ, data=tmp_path) as town:
+        client, shortener = await town.client("shortener"), town.served("shortener")
+        made = (await client.post("/api/shorten", json={"original_url": LONG})).json()
+        for _ in range(3):
+            await client.get(f"/{made['short_code']}")
+        with armed(point, failing(OSError(errno.EIO, "lost"))):
+            with pytest.raises(Unavailable):
+                await shortener.fold_clicks()
+            await client.get(f"/{made['short_code']}")  # the next fold reads further than this one
+        path = f"/api/{made['short_code']}/stats"
+        stats = (await client.get(path, headers=bearer(made["manage_key"]))).json()
+        assert stats["total_clicks"] == 4
+
+
+@pytest.mark.box("shortener.exact")
+async def test_clicks_are_counted_after_a_restart(tmp_path):
+    environ = {"BASTIDE_SQL_URL": "sqlite://"}
+    async with raised("shortener", environ=environ, data=tmp_path) as town:
+        client = await town.client("shortener")
+        made = (await client.post("/api/shorten", json={"original_url": LONG})).json()
+        for _ in range(7):
+            await client.get(f"/{made['short_code']}")
+    for count in (7, 8):
+        async with raised("shortener", environ=environ, data=tmp_path) as town:
+            client = await town.client("shortener")
+            path = f"/api/{made['short_code']}/stats"
+            stats = (await client.get(path, headers=bearer(made["manage_key"]))).json()
+            assert stats["total_clicks"] == count
+            await client.get(f"/{made['short_code']}")
+
+
+async def test_clicks_of_a_deleted_link_disturb_nobody(visitor):
+    """Trap: the counter is deleted before it is flushed."""
+    one, other = await visitor.made(), await visitor.made("https://other.example")
+    for made in (one, other):
+        await visitor.follow(made["short_code"])
+    await visitor.delete(one["short_code"], one["manage_key"])
+    assert (await visitor.stats(other["short_code"], other["manage_key"]))["total_clicks"] == 1
+
+
+async def test_an_expired_link_keeps_its_counts(visitor, town):
+    """Kutt #971, #693: what expires is not deleted."""
+    made = await visitor.made(expires_days=1)
+    await visitor.follow(made["short_code"])
+    town.clock.advance(400 * DAY_S)
+    assert (await visitor.stats(made["short_code"], made["manage_key"]))["total_clicks"] == 1
+
+
+@given(
+    st.text(alphabet="0123456789abcdef", max_size=30),
+    st.integers(0, 2**63 - 1),
+    st.integers(0, 2**63 - 1),
+    st.booleans(),
+)
+def test_a_click_is_read_as_it_was_written(request_id, link_id, at_ms, bot):
+    click = Click(request_id, link_id, at_ms, bot)
+    assert decode(encode(click)) == click
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans())))
+def test_a_tally_is_the_count_of_each_link(clicks):
+    found = tally(encode(Click("x", link_id, 0, bot)) for link_id, bot in clicks)
+    for link_id in {link_id for link_id, _ in clicks}:
+        mine = [bot for other, bot in clicks if other == link_id]
+        assert found[link_id] == Count(len(mine), sum(mine))
+    assert sum(count.clicks for count in found.values()) == len(clicks)
+
+
+@pytest.mark.parametrize(
+    ("agent", "method", "bot"),
+    [
+        (FIREFOX, "GET", False),
+        (FIREFOX, "HEAD", True),
+        (GOOGLEBOT, "GET", True),
+        ("Slackbot-LinkExpanding 1.0", "GET", True),
+        ("WhatsApp/2.23", "GET", True),
+        ("curl/8.5.0", "GET", False),
+        ("", "GET", False),
+    ],
+)
+def test_a_bot_is_who_says_so(agent, method, bot):
+    assert is_bot(agent, method) == bot
+
+
+# The journal
+
+
+@asynccontextmanager
+async def reopened(data, **environ):
+    settings = {"BASTIDE_SQL_URL": "sqlite://", **environ}
+    async with raised("shortener", environ=settings, data=data) as town:
+        yield town.served("shortener"), await town.client("shortener")
+
+
+async def total(client, made):
+    reply = await client.get(f"/api/{made['short_code']}/stats", headers=bearer(made["manage_key"]))
+    assert reply.status_code == 200, reply.text
+    return reply.json()["total_clicks"]
+
+
+async def made_and_followed(data, times):
+    async with reopened(data) as (_, client):
+        made = (await client.post("/api/shorten", json={"original_url": LONG})).json()
+        for _ in range(times):
+            await client.get(f"/{made['short_code']}")
+        assert await total(client, made) == times
+    return made
+
+
+@pytest.mark.box("shortener.exact")
+async def test_a_journal_that_is_lost_is_begun_anew_and_its_clicks_are_not_taken_for_old_ones(
+    tmp_path,
+):
+    made = await made_and_followed(tmp_path, 5)
+    shutil.rmtree(tmp_path / "shortener" / "clicks")
+    (tmp_path / "shortener" / "clicks").mkdir()
+    (tmp_path / "shortener" / "clicks" / "of somebody else.txt").touch()
+    async with reopened(tmp_path) as (_, client):
+        for _ in range(3):
+            await client.get(f"/{made['short_code']}")
+        assert await total(client, made) == 8
+
+
+@pytest.mark.box("shortener.exact")
+async def test_an_older_copy_of_the_journal_is_refused_with_what_to_do(tmp_path):
+    """Its offsets would be given again, and the clicks there be skipped."""
+    made = await made_and_followed(tmp_path, 5)
+    clicks, copy = tmp_path / "shortener" / "clicks", tmp_path / "copy"
+    shutil.copytree(clicks, copy)
+    async with reopened(tmp_path) as (_, client):
+        await client.get(f"/{made['short_code']}")
+        assert await total(client, made) == 6
+    shutil.rmtree(clicks)
+    shutil.copytree(copy, clicks)
+    with pytest.raises(JournalBehind, match=r"6 clicks .* are counted, and it holds 5"):
+        async with reopened(tmp_path):
+            pass
+    shutil.rmtree(clicks)
+    async with reopened(tmp_path) as (_, client):
+        await client.get(f"/{made['short_code']}")
+        assert await total(client, made) == 7
+
+
+@pytest.mark.box("shortener.kept")
+async def test_clicks_are_trimmed_when_they_are_counted_and_old_not_before(tmp_path):
+    async with counting(tmp_path, kept_days=1) as (clicks, clock):
+        await click(clicks, 300)
+        full = size(tmp_path)
+        clock.advance(2 * DAY_S)
+        await clicks.trim()
+        assert size(tmp_path) == full, "they are old, but not counted"
+        await clicks.fold()
+        await clicks.trim()
+        left = size(tmp_path)
+        assert left <= 2 * SEGMENT_BYTES
+        await click(clicks, 300)
+        await clicks.fold()
+        await clicks.trim()
+        assert size(tmp_path) > left + 2 * SEGMENT_BYTES, "they are counted, but not old"
+
+
+async def test_a_database_that_is_an_older_copy_goes_on_with_what_the_journal_still_has(
+    tmp_path, caplog
+):
+    async with counting(tmp_path, kept_days=0) as (clicks, clock):
+        await click(clicks, 300)
+        await clicks.fold()
+        clock.advance(1)
+        await clicks.trim()
+    async with counting(tmp_path, kept_days=0) as (clicks, _):  # its database has heard nothing
+        assert 0 < clicks.unfolded < 300
+        await clicks.fold()
+        assert clicks.unfolded == 0
+    assert "clicks 0 to" in caplog.text
+
+
+SEGMENT_BYTES = 4096
+
+
+@asynccontextmanager
+async def counting(directory, *, kept_days):
+    """Clicks on a journal of small files, and a new database."""
+    settings = Settings(clicks_kept_days=kept_days)
+    async with raised("shortener") as town:
+        names = [(opened.manifest.name, opened.client.name) for opened in town.town.opened]
+        database = town.town.opened[names.index(("sql", "shortener"))].served
+        small = {"segment_bytes": SEGMENT_BYTES}
+        async with open_clicks(directory, database, settings, **small) as clicks:
+            yield clicks, town.clock
+
+
+async def click(clicks, count):
+    for n in range(count):
+        await clicks.record(Click(f"{n:018}", 1, 0, False))
+
+
+def size(directory):
+    return sum(file.stat().st_size for file in directory.rglob("*.segment"))
