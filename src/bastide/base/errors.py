@@ -131,3 +131,17 @@ def shown(error: BaseException, *, instance: str = "") -> Problem:
     return Problem(
         f"urn:bastide:{own}", kind.title, error.status, str(error), instance, error.facts
     )
+
+
+def refusal_of(status: int, body: bytes) -> Refusal:
+    """What a door of ours refused, from its reply: the kind by `status`, and its words."""
+    try:
+        problem = msgspec.json.decode(body, type=Problem)
+        told = problem.detail or problem.title
+    except msgspec.MsgspecError:
+        told = f"the town answered {status}"
+    if status == Limited.status:
+        return Limited(told, retry_after_s=1)
+    kinds: tuple[type[Refusal], ...] = (*KINDS, TooLarge, Unauthenticated, Gone, Mismatch)
+    other = Invalid if status < 500 else Unavailable
+    return next((kind for kind in kinds if kind.status == status), other)(told)

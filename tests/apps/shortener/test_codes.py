@@ -186,7 +186,7 @@ async def test_every_first_word_of_a_path_that_is_served_is_reserved(town):
 def sites(town):
     """The shortener's own address, as `bastide up` mounts it."""
     http = make_http(town.town, {"shortener": 8801})
-    return [http._sites[8801]]
+    return [http.sites[8801]]
 
 
 @pytest.mark.box("shortener.reserved")

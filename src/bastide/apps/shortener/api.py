@@ -131,7 +131,7 @@ async def shorten(
     caller: Caller,
     request: Request,
     once: Once[Created] | None,
-) -> Reply:
+) -> LinkCreated | Reply:
     """Make a short link: 201, or 200 if this owner has one to the same long address."""
     if (body.original_url is None) == (body.long_url is None):
         raise Invalid("send either original_url or longUrl")
@@ -156,7 +156,7 @@ async def create_url(
     caller: Caller,
     request: Request,
     once: Once[Created] | None,
-) -> Reply:
+) -> LinkCreated | Reply:
     """The same, under the other source's name."""
     return await shorten(shortener, body, caller, request, once)
 
@@ -289,12 +289,22 @@ def _at(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
-_CREATE = (CodeReserved, KeyWrong, Mismatch)
 _MANAGE = (Unauthenticated, KeyWrong, LinkMissing, LinkDeleted)
 
 ROWS = (
-    route("POST", "/api/shorten", shorten, allow=anyone, status=201, once=True, refusals=_CREATE),
-    route("POST", "/create_url", create_url, allow=anyone, status=201, once=True, refusals=_CREATE),
+    *(
+        route(
+            "POST",
+            path,
+            handler,
+            allow=anyone,
+            status=201,
+            also=(200,),
+            once=True,
+            refusals=(CodeReserved, KeyWrong, Mismatch),
+        )
+        for path, handler in (("/api/shorten", shorten), ("/create_url", create_url))
+    ),
     route("GET", "/api/links", list_links, allow=holder, headers=NOT_KEPT, refusals=_MANAGE[:2]),
     route(
         "POST",
@@ -333,7 +343,10 @@ ROWS = (
         "/{code}",
         follow_link,
         allow=anyone,
+        status=302,
+        also=(301,),
         html=True,
+        listed=True,
         refusals=(LinkMissing, LinkExpired),
     ),
 )

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bastide.apps.shortener.contract import TARGET_CHARACTERS_MAX
-from bastide.base.errors import KINDS, Invalid, Limited, Problem, Refusal, Unavailable
+from bastide.base.errors import Invalid, Unavailable, refusal_of
 from bastide.base.manifest import Command
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import
     from httpx import AsyncClient
 
-CHUNK_LINES = (
-    250  # a request: a few milliseconds of the town's time, so that it goes on redirecting
-)
+CHUNK_LINES = 250  # a request: a few milliseconds, between which the town goes on redirecting
 
 
 class GivenLine(msgspec.Struct, frozen=True):
@@ -209,23 +207,7 @@ async def _send(
         raise Unavailable(f"the town does not answer: {error}", outcome="unknown") from error
     if reply.is_success:
         return reply.json()
-    raise _refusal(reply.status_code, reply.content)
-
-
-def _refusal(status: int, body: bytes) -> Refusal:
-    """The kind that the status says, with the problem's words."""
-    try:
-        problem = msgspec.json.decode(body, type=Problem)
-        told = problem.detail or problem.title
-    except msgspec.MsgspecError:
-        told = f"the town answered {status}"
-    if status == Limited.status:
-        return Limited(told, retry_after_s=1)
-    near = {401: 403, 410: 404, 422: 409}.get(status, status)
-    exact = next((kind for kind in KINDS if kind.status == near), None)
-    if exact is None:
-        exact = Invalid if status < 500 else Unavailable
-    return exact(told)
+    raise refusal_of(reply.status_code, reply.content)
 
 
 COMMANDS = (

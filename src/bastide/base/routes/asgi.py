@@ -128,8 +128,8 @@ class Http:
         trusted: Sequence[Network] = (),
         problem_page: ProblemPage | None = None,
     ) -> None:
-        self._main = main
-        self._sites = sites
+        self.main = main
+        self.sites = sites
         self._gates = gates
         self._trusted = trusted
         self._problem_page = problem_page
@@ -172,7 +172,7 @@ class Http:
     def _found(
         self, scope: Scope, request: Request
     ) -> tuple[Mapping[str, Mounted], Mapping[str, str]]:
-        site = self._sites.get(scope["server"][1], self._main)
+        site = self.sites.get(scope["server"][1], self.main)
         found = site.router.find(request.path)
         if found is None:
             raise NoSuchPage(f"nothing is at {request.path[:200]!r}")
@@ -207,7 +207,7 @@ class Http:
             reply = Reply(
                 problem.status,
                 msgspec.json.encode(problem),
-                {"content-type": "application/problem+json"},
+                {"content-type": "application/problem+json", "cache-control": "no-store"},
             )
         return msgspec.structs.replace(reply, headers={**reply.headers, **_told(error)})
 

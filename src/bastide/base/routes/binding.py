@@ -110,7 +110,8 @@ class Endpoint:
                 return None
             if not 1 <= len(key) <= ONCE_KEY_MAX or not key.isascii() or not key.isprintable():
                 raise Invalid(f"Idempotency-Key takes 1 to {ONCE_KEY_MAX} printable characters")
-            who = request.caller.user or request.caller.credential or ""
+            caller = request.caller
+            who = caller.user or caller.credential or caller.address
             named = hashlib.blake2b(f"{door}\0{who}\0{key}".encode(), digest_size=16).hexdigest()
             return Once(named, fingerprint(request), reply)
 

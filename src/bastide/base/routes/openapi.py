@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -20,7 +20,7 @@ def openapi(title: str, version: str, mounted: Iterable[tuple[str, Endpoint]]) -
     several roots the first is shown, since an operation has one name.
     """
     first = {id(endpoint): (root, endpoint) for root, endpoint in reversed(list(mounted))}
-    shown = [one for one in reversed(first.values()) if not one[1].row.html]
+    shown = [one for one in reversed(first.values()) if one[1].row.listed]
     types = {t for _, e in shown for t in (e.body_type, _answer(e)) if t is not None} | {Problem}
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
@@ -78,12 +78,13 @@ def _responses(endpoint: Endpoint, schemas: Mapping[Any, Any]) -> Mapping[str, A
     if answer is not None:
         good["content"] = {"application/json": {"schema": schemas[answer]}}
     status = 204 if _returns(endpoint) is NoneType else row.status
+    done = {str(one): good for one in (status, *row.also)}
     problem = {"application/problem+json": {"schema": schemas[Problem]}}
     refused = {**ALWAYS, **dict(_statuses(row.refusals))}
     if endpoint.takes_body:
         refused |= {413: "TooLarge", 415: "MediaRefused"}
     bad = {str(s): {"description": name, "content": problem} for s, name in sorted(refused.items())}
-    return {str(status): good, **bad}
+    return {**done, **bad}
 
 
 def _statuses(refusals: Sequence[type[Exception]]) -> Iterable[tuple[int, str]]:
@@ -97,9 +98,8 @@ def _returns(endpoint: Endpoint) -> Any:
 
 
 def _answer(endpoint: Endpoint) -> Any:
-    """The type that is sent as JSON, if one is."""
+    """The type that is sent as JSON, if one is: a union is read without Reply and None."""
     returns = _returns(endpoint)
-    inner = [a for a in get_args(returns) if isinstance(a, type) and a not in (Reply, NoneType)]
-    if isinstance(returns, type) and issubclass(returns, msgspec.Struct) and returns is not Reply:
-        return returns
-    return returns if inner else None
+    if get_origin(returns) in (Union, UnionType):
+        returns = next((a for a in get_args(returns) if a not in (Reply, NoneType)), Reply)
+    return None if returns in (Reply, NoneType) else returns

@@ -26,11 +26,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     handler: Callable[..., Any]
     allow: Allow
     status: int
+    also: Sequence[int]
     body_max: int
     timeout_s: float
     once: bool
     form: bool
     html: bool
+    listed: bool
     headers: Mapping[str, str]
     refusals: Sequence[type[Exception]]
 
@@ -46,11 +48,13 @@ def route(
     *,
     allow: Allow,
     status: int = 200,
+    also: Sequence[int] = (),
     body_max: int = BODY_BYTES_MAX,
     timeout_s: float = TIMEOUT_S,
     once: bool = False,
     form: bool = False,
     html: bool = False,
+    listed: bool | None = None,
     headers: Mapping[str, str] | None = None,
     refusals: Sequence[type[Exception]] = (),
 ) -> Row:
@@ -62,8 +66,9 @@ def route(
     a body taken piece by piece; or a type that the town grants (`Pages`). It returns a Struct or a
     list of them (sent as JSON with `status`), a Reply, or None (204).
 
-    `form` takes the Struct from an HTML form too; `html` marks a page, whose refusals are pages and
-    which OpenAPI leaves out; `refusals` are the errors that OpenAPI names.
+    `form` takes the Struct from an HTML form too; `html` marks a page, whose refusals are pages for
+    a browser. OpenAPI lists what is no page, unless `listed` says otherwise, with the good statuses
+    `status` and `also` and the errors `refusals`.
     """
     return Row(
         method=method,
@@ -71,11 +76,13 @@ def route(
         handler=handler,
         allow=allow,
         status=status,
+        also=also,
         body_max=body_max,
         timeout_s=timeout_s,
         once=once,
         form=form,
         html=html,
+        listed=not html if listed is None else listed,
         headers=headers or {},
         refusals=refusals,
     )
