@@ -22,6 +22,7 @@ from sqlalchemy.types import Boolean, UserDefinedType
 from bastide.base.errors import Conflict, Invalid
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
 Value = str | int | float | bool | bytes | None | Sequence[str] | Sequence[int]
 
@@ -32,14 +33,14 @@ class Duplicate(Conflict):
     """A row with this key is there already, or a row that this one names is not."""
 
 
-class Statement(Generic[T]):
+class Statement(Generic[T_co]):
     """One SQL statement; each row it returns becomes `row(*columns)`.
 
     `Statement(select(links).where(links.c.code == bindparam("code")), Link)`. Bound parameters are
     passed by name when it runs. A statement that changes rows has `writes`.
     """
 
-    def __init__(self, clause: ClauseElement, row: Callable[..., T]) -> None:
+    def __init__(self, clause: ClauseElement, row: Callable[..., T_co]) -> None:
         self.clause = clause
         self.row = row
         self.writes = isinstance(clause, UpdateBase)
@@ -139,7 +140,7 @@ class Tx(Protocol):
         """All rows: bound them by a LIMIT."""
         ...
 
-    async def run(self, statement: Statement[Any], **values: Value) -> int:
+    async def run(self, statement: Statement[object], **values: Value) -> int:
         """Change rows; how many it were.
 
         Raises:
@@ -149,7 +150,7 @@ class Tx(Protocol):
         ...
 
     async def run_many(
-        self, statement: Statement[Any], rows: Sequence[Mapping[str, Value]]
+        self, statement: Statement[object], rows: Sequence[Mapping[str, Value]]
     ) -> None:
         """`run` for each of `rows`, in one round trip where the engine can."""
         ...

@@ -11,12 +11,15 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from sqlalchemy import select, text
 
 from bastide.base.errors import Invalid
 from bastide.base.settings import parse_url
 from bastide.base.tx import Duplicate, Once, Statement
+from bastide.engines.sql.backends.postgres import driver, retry, writes
+from bastide.engines.sql.backends.postgres.backend import open_postgres
 from bastide.engines.sql.contract import (
     ATTEMPTS_MAX,
     BodyCut,
@@ -25,13 +28,10 @@ from bastide.engines.sql.contract import (
     DatabaseAway,
     ValueRefused,
 )
+from bastide.engines.sql.service import Sql
 
 pytestmark = pytest.mark.engine("postgres")
-asyncpg = pytest.importorskip("asyncpg")
 
-from bastide.engines.sql.backends.postgres import driver, retry, writes  # noqa: E402
-from bastide.engines.sql.backends.postgres.backend import open_postgres  # noqa: E402
-from bastide.engines.sql.service import Sql  # noqa: E402
 
 ENGINES = Path(__file__).parents[3] / "scripts" / "engines"
 

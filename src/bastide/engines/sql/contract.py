@@ -11,7 +11,7 @@ across two.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -106,7 +106,7 @@ class Database(Protocol):
         """
         ...
 
-    async def write(self, statement: Statement[Any], **values: Value) -> None:
+    async def write(self, statement: Statement[object], **values: Value) -> None:
         """`transact` for one statement whose result nobody reads. On PostgreSQL it also shares the
         round trip.
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -46,7 +46,7 @@ class Store(Protocol):
         """As `Database.transact`. The body runs in the context of this call."""
         ...
 
-    def write(self, statement: Statement[Any], values: Values) -> Awaitable[None]: ...
+    def write(self, statement: Statement[object], values: Values) -> Awaitable[None]: ...
 
     async def one(self, statement: Statement[T], values: Values) -> T | None: ...
 

@@ -65,7 +65,7 @@ class Sql:
             _in_body.reset(token)
             self._waiting -= 1
 
-    async def write(self, statement: Statement[Any], **values: Value) -> None:
+    async def write(self, statement: Statement[object], **values: Value) -> None:
         self._admit()
         self._waiting += 1
         try:
@@ -152,7 +152,7 @@ class Sql:
             raise Contended(f"{WAITING_MAX} bodies wait already")
 
 
-def _allow_read(statement: Statement[Any]) -> None:
+def _allow_read(statement: Statement[object]) -> None:
     if _in_body.get():
         raise BodyMiswritten("a body reads through its `tx`: beside it, it sees an older state")
     if statement.writes:

@@ -7,7 +7,7 @@ version  how far each owner's migrations have come: the frame's, and the client'
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -140,7 +140,7 @@ class FrameTx(ABC):
     async def one(self, statement: Statement[T], **values: Value) -> T | None: ...
 
     @abstractmethod
-    async def run(self, statement: Statement[Any], **values: Value) -> int: ...
+    async def run(self, statement: Statement[object], **values: Value) -> int: ...
 
     async def publish(self, topic: str, key: str, event: bytes) -> None:
         await self.run(OUTBOX_ADD, topic=topic, key=key, event=event)

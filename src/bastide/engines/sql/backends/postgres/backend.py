@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bastide.base import faults
 from bastide.base.manifest import Use
@@ -107,7 +107,7 @@ class PostgresStore:
     def transact(self, body: Body[T]) -> Awaitable[T]:
         return self._retry(partial(self._attempt, body))
 
-    def write(self, statement: Statement[Any], values: Values) -> Awaitable[None]:
+    def write(self, statement: Statement[object], values: Values) -> Awaitable[None]:
         return self._writes.ask(statement, values)
 
     async def one(self, statement: Statement[T], values: Values) -> T | None:

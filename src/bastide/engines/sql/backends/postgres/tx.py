@@ -1,7 +1,7 @@
 """What a body does on PostgreSQL: each verb is a round trip."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from bastide.base.tx import Compiled, Statement, Value
 from bastide.engines.sql.backends.postgres.driver import (
@@ -50,7 +50,7 @@ class PostgresTx(FrameTx):
             self._fail(error)
         return [made(statement, compiled, record) for record in found]
 
-    async def run(self, statement: Statement[Any], **values: Value) -> int:
+    async def run(self, statement: Statement[object], **values: Value) -> int:
         compiled = self._compiled(statement)
         try:
             status = await self._connection.execute(compiled.text, *arguments(compiled, values))
@@ -59,7 +59,7 @@ class PostgresTx(FrameTx):
         return int(status.rpartition(" ")[2])  # "INSERT 0 1", "UPDATE 3"
 
     async def run_many(
-        self, statement: Statement[Any], rows: Sequence[Mapping[str, Value]]
+        self, statement: Statement[object], rows: Sequence[Mapping[str, Value]]
     ) -> None:
         compiled = self._compiled(statement)
         bound = [arguments(compiled, row) for row in rows]
@@ -68,7 +68,7 @@ class PostgresTx(FrameTx):
         except ERRORS as error:
             self._fail(error)
 
-    def _compiled(self, statement: Statement[Any]) -> Compiled:
+    def _compiled(self, statement: Statement[object]) -> Compiled:
         if self._refusal:
             raise BodyMiswritten(self._refusal)
         return statement.compiled(DIALECT, self._schema)

@@ -41,10 +41,10 @@ class Writes:
         self._connections = connections
         self._schema = schema
         self._retry = retry
-        self._queues: dict[Statement[Any], deque[Asked]] = {}
+        self._queues: dict[Statement[object], deque[Asked]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ask(self, statement: Statement[Any], values: Values) -> asyncio.Future[None]:
+    def ask(self, statement: Statement[object], values: Values) -> asyncio.Future[None]:
         compiled = statement.compiled(DIALECT, self._schema)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         asked = (future, arguments(compiled, values))
@@ -61,7 +61,7 @@ class Writes:
         """After what was asked has been answered."""
         await asyncio.gather(*self._tasks)
 
-    async def _serve(self, statement: Statement[Any], text: str) -> None:
+    async def _serve(self, statement: Statement[object], text: str) -> None:
         queue = self._queues[statement]
         while queue:
             await self._write(text, [queue.popleft() for _ in range(min(len(queue), GROUP_MAX))])

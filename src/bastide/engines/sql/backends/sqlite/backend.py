@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -94,7 +94,7 @@ class SqliteStore:
         self._writer.ask(AskedBody(future, body))
         return future
 
-    def write(self, statement: Statement[Any], values: Values) -> Awaitable[None]:
+    def write(self, statement: Statement[object], values: Values) -> Awaitable[None]:
         future: asyncio.Future[None] = self._loop.create_future()
         compiled = statement.compiled(DIALECT, None)
         self._writer.ask(AskedWrite(future, compiled.text, bound(compiled, values)))

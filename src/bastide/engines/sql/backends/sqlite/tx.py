@@ -1,7 +1,7 @@
 """What a body does on SQLite: each verb runs at once and never suspends."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import apsw
 
@@ -42,7 +42,7 @@ class SqliteTx(FrameTx):
             self._fail(error)
         return [made(statement, compiled, columns) for columns in found]
 
-    async def run(self, statement: Statement[Any], **values: Value) -> int:
+    async def run(self, statement: Statement[object], **values: Value) -> int:
         compiled = statement.compiled(DIALECT, None)
         try:
             for _ in self._execute(compiled.text, bound(compiled, values)):
@@ -52,7 +52,7 @@ class SqliteTx(FrameTx):
         return self._connection.changes()
 
     async def run_many(
-        self, statement: Statement[Any], rows: Sequence[Mapping[str, Value]]
+        self, statement: Statement[object], rows: Sequence[Mapping[str, Value]]
     ) -> None:
         for row in rows:
             await self.run(statement, **row)

@@ -1,0 +1,93 @@
+"""An engine with an address of its own, a setting, commands, and a door that takes its time."""
+
+import asyncio
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import msgspec
+from httpx import AsyncClient
+
+from bastide.base.errors import NotFound, Unavailable
+from bastide.base.gate import anyone
+from bastide.base.manifest import Address, Bench, Command, Manifest, Use
+from bastide.base.routes.rows import route
+
+GRAIN_MAX = 100
+
+
+class Settings(msgspec.Struct, frozen=True):
+    stones: Annotated[int, msgspec.Meta(ge=1, le=8, description="that grind at once")] = 2
+    stuck: Annotated[bool, msgspec.Meta(description="whether the wheel is")] = False
+
+
+class Flour(msgspec.Struct, frozen=True):
+    text: str
+
+
+class Grain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    text: Annotated[str, msgspec.Meta(max_length=GRAIN_MAX)]
+
+
+class Mill:
+    def __init__(self, stones: int) -> None:
+        self.stones = stones
+
+    async def grind(self, grain: str) -> Flour:
+        if grain == "stones":
+            raise NotFound("this is no grain")
+        return Flour(grain.lower())
+
+
+@asynccontextmanager
+async def open_mill(use: Use) -> AsyncIterator[Mill]:
+    settings = use.settings(Settings)
+    if settings.stuck:
+        raise Unavailable("the wheel is stuck")
+    yield Mill(settings.stones)
+
+
+async def grind(mill: Mill, grain: Grain) -> Flour:
+    return await mill.grind(grain.text)
+
+
+async def wait(mill: Mill, seconds: float) -> Flour:
+    await asyncio.sleep(seconds)
+    return Flour("waited")
+
+
+async def _grind(client: AsyncClient, arguments: Namespace) -> None:
+    reply = await client.post("/grind", json={"text": arguments.grain})
+    if reply.status_code == 404:
+        raise NotFound(reply.json()["detail"])
+    print(reply.json()["text"])
+
+
+def _declare(parser: ArgumentParser) -> None:
+    parser.add_argument("grain")
+
+
+async def _measure(directory: object, seconds: float) -> dict[str, float]:
+    return {"grains_per_s": 1234.5 * seconds}
+
+
+COMMANDS = (Command("grind", "grain becomes flour", _declare, _grind),)
+BENCHES = (Bench("grinding", "how fast", _measure),)
+DOORS = (
+    route("POST", "/grind", grind, allow=anyone),
+    route("GET", "/wait", wait, allow=anyone),
+)
+MANIFEST = Manifest(
+    name="mill",
+    floor="engines",
+    summary="Grinds.",
+    provides=Mill,
+    open=open_mill,
+    settings=Settings,
+    doors=("neighbours.mill.manifest:DOORS",),
+    commands="neighbours.mill.manifest:COMMANDS",
+    benches="neighbours.mill.manifest:BENCHES",
+    address=Address("http", 8890),
+    try_line="curl {http}/wait?seconds=1",
+)

@@ -1,0 +1,1 @@
+"""Programs that check the project or write a part of it: `python -m tools.NAME`."""
