@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from bastide.app import Doors
     from bastide.town import Town
+
+T = TypeVar("T")
 
 COMMAND_TIMEOUT_S = 60.0
 
@@ -106,13 +108,12 @@ def _up(arguments: argparse.Namespace) -> None:
     _run(serve(only, environ, started=started))
 
 
-def _run(main: Coroutine[None, None, None]) -> None:
+def _run(main: Coroutine[None, None, T]) -> T:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 def _print_table(town: "Town", doors: "Doors") -> None:
@@ -157,7 +158,7 @@ def _env(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    figures = asyncio.run(_measured(arguments))
+    figures = _run(_measured(arguments))
     if arguments.json:
         print(json.dumps(figures))
 

@@ -535,8 +535,8 @@ async def test_more_segments_than_open_files_are_read(tmp_path):
 
 
 async def test_the_bench_syncs_as_often_as_the_plain_loop(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "PAIRS", 1)
+    monkeypatch.setattr(bench, "PAIRS_MIN", 1)
     monkeypatch.setattr(bench, "BATCHES", 4)
-    figures = await bench.bench_append(tmp_path)  # asserts it
+    figures = await bench.bench_append(tmp_path, 0)  # asserts it
     assert figures["plain_100_ratio"] == 1.0
     assert figures["pipelined_1024_ratio"] > 0

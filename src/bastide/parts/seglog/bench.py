@@ -1,6 +1,6 @@
 """What the log costs over a plain loop that writes the same bytes with the same syncs.
 
-Three ways, in turns on the same disk, PAIRS times each; medians are reported:
+Three ways, in turns on the same disk; medians are reported:
 
     plain       one blocking loop: pwrite of a batch that is already encoded, fdatasync, again
     lone        ours, one task: append, wait for `synced`, append. Every sync pays a way to a thread
@@ -22,7 +22,7 @@ from bastide.parts.seglog import core
 from bastide.parts.seglog.core import Record
 from bastide.parts.seglog.log import Seglog, open_seglog
 
-PAIRS = 25
+PAIRS_MIN = 5
 BATCHES = 60
 BATCH_RECORDS = 100
 RECORD_BYTES = (1024, 100)
@@ -30,32 +30,35 @@ RECORD_BYTES = (1024, 100)
 Way = Callable[[Seglog, Sequence[Record]], Awaitable[None]]
 
 
-async def bench_append(directory: Path) -> Mapping[str, float]:
-    """Figures by name, each for 1,024 and 100 byte records. `directory` is empty, on the disk to be
-    measured, and holds some 20 MB meanwhile.
+async def bench_append(directory: Path, seconds: float) -> Mapping[str, float]:
+    """Figures by name, each for 1,024 and 100 byte records, `seconds` of turns for each.
+    `directory` is empty, on the disk to be measured, and holds some 20 MB meanwhile.
     """
     figures: dict[str, float] = {}
     for record_bytes in RECORD_BYTES:
-        seconds = await _measure(directory, record_bytes)
-        for way, taken in seconds.items():
+        turns = await _measure(directory, record_bytes, seconds)
+        for way, taken in turns.items():
             name = f"{way}_{record_bytes}"
             figures[f"{name}_batch_us_p50"] = statistics.median(taken) / BATCHES * 1e6
-            pairs = zip(seconds["plain"], taken, strict=True)
+            pairs = zip(turns["plain"], taken, strict=True)
             figures[f"{name}_ratio"] = statistics.median(plain / ours for plain, ours in pairs)
     return figures
 
 
-async def _measure(directory: Path, record_bytes: int) -> Mapping[str, Sequence[float]]:
+async def _measure(
+    directory: Path, record_bytes: int, seconds: float
+) -> Mapping[str, Sequence[float]]:
     chance = runtime.current().chance
     records = [Record(chance.token(record_bytes)) for _ in range(BATCH_RECORDS)]
-    seconds: dict[str, list[float]] = {"plain": [], "lone": [], "pipelined": []}
-    for pair in range(PAIRS):
-        place = directory / f"{record_bytes}-{pair}"
+    turns: dict[str, list[float]] = {"plain": [], "lone": [], "pipelined": []}
+    until_s = runtime.monotonic() + seconds * len(turns)
+    while len(turns["plain"]) < PAIRS_MIN or runtime.monotonic() < until_s:
+        place = directory / f"{record_bytes}-{len(turns['plain'])}"
         place.mkdir()
-        seconds["plain"].append(_plain(place / "plain", records))
-        seconds["lone"].append(await _ours(place / "lone", records, _lone))
-        seconds["pipelined"].append(await _ours(place / "pipelined", records, _pipelined))
-    return seconds
+        turns["plain"].append(_plain(place / "plain", records))
+        turns["lone"].append(await _ours(place / "lone", records, _lone))
+        turns["pipelined"].append(await _ours(place / "pipelined", records, _pipelined))
+    return turns
 
 
 def _plain(path: Path, records: Sequence[Record]) -> float:
