@@ -9,12 +9,11 @@ open_town ── for each manifest, in order
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -276,16 +275,15 @@ async def open_town(
     refuse_unread(environ)
     runtime = runtime or Runtime()
     run_on(runtime)
-    directory = data or Path(tempfile.mkdtemp(prefix="bastide-"))
-    town = Town(only, environ, directory, runtime)
-    town.addresses.update(addresses or {"": "http://localhost"})
-    try:
-        await town.open()
-        yield town
-    finally:
-        await town.close()
-        if data is None:
-            shutil.rmtree(directory, ignore_errors=True)
+    with ExitStack() as stack:
+        directory = data or Path(stack.enter_context(TemporaryDirectory(prefix="bastide-")))
+        town = Town(only, environ, directory, runtime)
+        town.addresses.update(addresses or {"": "http://localhost"})
+        try:
+            await town.open()
+            yield town
+        finally:
+            await town.close()
 
 
 def _opener(url: BackendUrl, row: Backend) -> Any:

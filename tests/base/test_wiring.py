@@ -1,5 +1,6 @@
 """What a system is given when it opens: THE LIST is replaced by systems of the test."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -148,6 +149,20 @@ async def test_a_backend_that_can_not_be_had_stops_the_start(listed, url, error,
     with pytest.raises(error, match=said):
         async with raised("bakery", environ={"BASTIDE_MILL_URL": url}):
             pass
+
+
+@pytest.mark.parametrize("name", ["bakery", "butcher", "broken"])
+async def test_a_town_without_data_leaves_nothing_behind(
+    listed, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    listed(MILL, BAKERY, shop("broken", Shop))
+    try:
+        async with raised(name) as town:
+            assert town.town.data.parent == tmp_path
+    except (Invalid, Miswired):
+        assert name != "bakery"
+    assert os.listdir(tmp_path) == []
 
 
 async def test_what_fails_to_open_closes_what_was_opened_before(listed) -> None:

@@ -41,7 +41,7 @@ class Setup:
         (self.path / name).chmod(0o755)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environ = {"PATH": str(self.path), "UV_ASKED": str(self.asked_file)}
+        environ = {"PATH": str(self.path), "UV_ASKED": str(self.asked_file), "PIP_NO_INDEX": "1"}
         return subprocess.run(
             [self.tree / "scripts/setup", *words], env=environ, capture_output=True, text=True
         )
@@ -123,6 +123,17 @@ def test_an_environment_whose_python_has_gone_is_made_anew(setup: Setup) -> None
         python.unlink()
     assert setup.asked() == RUNTIME
     assert not mark.exists()
+
+
+def test_an_environment_made_for_uv_gets_pip_where_uv_has_gone(setup: Setup) -> None:
+    setup.asked()
+    assert not (setup.tree / ".venv/bin/pip").exists()
+    (setup.path / "uv").unlink()
+    (setup.tree / "requirements.lock").write_text("flit-core==0.0.0\n")
+    ended = setup.run()
+    assert ended.returncode == 1
+    assert "No matching distribution found for flit-core==0.0.0" in ended.stderr, "pip was asked"
+    assert (setup.tree / ".venv/bin/pip").exists()
 
 
 @pytest.mark.parametrize("old", ["", "#!/bin/sh\nexit 1\n"])
