@@ -39,7 +39,8 @@ async def main(databases: Path, out: Path, seed: int) -> None:
         "BASTIDE_IDS_WORKER": "1",
         "BASTIDE_IDS_FENCE_AHEAD_MS": "200",
     }
-    async with open_town(["ids"], settings, runtime=Runtime(clock=clock)) as town:
+    data = out.with_suffix(".data")
+    async with open_town(["ids"], settings, runtime=Runtime(clock=clock), data=data) as town:
         ids = town.served("ids")
         with out.open("wb", buffering=0) as file:
             while True:
