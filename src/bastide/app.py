@@ -21,14 +21,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from bastide import __version__
 from bastide.base import settings
 from bastide.base.errors import Invalid
-from bastide.base.gate import anyone, operator
-from bastide.base.html.pages import Pages, assets, rail
+from bastide.base.gate import Caller, anyone, operator
+from bastide.base.html.pages import Pages, assets, pages_module, rail
 from bastide.base.manifest import Manifest, TownView, load
 from bastide.base.metrics import exposition
-from bastide.base.routes.asgi import Http, Network, Site, with_slash
+from bastide.base.routes.asgi import Http, Network, Site
 from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.openapi import openapi
-from bastide.base.routes.rows import Reply, Request, Row, json_reply, route
+from bastide.base.routes.rows import Reply, Request, Row, json_reply, redirect, route
 from bastide.base.rt.lock import FileLock, LockHeld
 from bastide.base.rt.net import Listener, bind, bind_near
 from bastide.base.rt.runtime import Runtime
@@ -38,6 +38,8 @@ from bastide.town import Settings, Town, address_variable, manifests, open_town,
 DRAIN_S = 10
 HEAD_BYTES_MAX = 64 * 1024  # far above what base.routes takes, so that it can say what is wrong
 HEAD_S = 10
+LINGER_S = 2  # for a body that nobody wants any more, so that its sender reads why
+PIPELINED_MAX = 256  # requests sent ahead on one connection
 CONSOLE = "console"  # it answers at the main address' root too
 TOWN_FILE = "town.json"
 
@@ -57,16 +59,18 @@ class Hall(msgspec.Struct, frozen=True):
     site: Site
 
 
-async def read_health(hall: Hall) -> Reply:
-    """How each system is; 503 if one is not well."""
+async def read_health(hall: Hall, caller: Caller) -> Reply:
+    """Whether all is well, else 503; the operator is told how each system is."""
     found = await hall.town.health()
     ok = all(health.ok for health in found.values())
-    return json_reply({"ok": ok, "systems": found}, 200 if ok else 503)
+    told = {"ok": ok, "systems": found} if caller.operator else {"ok": ok}
+    return json_reply(told, 200 if ok else 503)
 
 
-def read_schema(hall: Hall) -> Reply:
-    """OpenAPI 3.1 of every door on this address."""
-    return json_reply(openapi("bastide", __version__, hall.site.mounted))
+def read_schema(hall: Hall, caller: Caller) -> Reply:
+    """OpenAPI 3.1 of every door on this address that may be open to the caller."""
+    rows = [m for m in hall.site.mounted if caller.operator or m[1].row.allow is not operator]
+    return json_reply(openapi("bastide", __version__, rows))
 
 
 def read_metrics(hall: Hall) -> Reply:
@@ -75,8 +79,9 @@ def read_metrics(hall: Hall) -> Reply:
     return Reply(200, body, {"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-def add_slash(hall: Hall, request: Request) -> Reply:
-    return with_slash(request)
+def add_slash(_: Hall, request: Request) -> Reply:
+    """`/shortener` is a system's root without its slash: relative links would miss."""
+    return redirect(f"{request.path}/", 308)
 
 
 HALL_ROWS = (
@@ -109,8 +114,11 @@ def _endpoints(town: Town, manifest: Manifest) -> Sequence[Endpoint]:
     rows: list[Row] = [row for dotted in manifest.doors for row in load(dotted)]
     if not rows:
         return []
-    module = next((d.partition(":")[0] for d in manifest.doors if ".pages" in d), None)
-    granted = {Pages: Pages(town, manifest.name, module), TownView: town, Runtime: town.runtime}
+    granted = {
+        Pages: Pages(town, manifest.name, pages_module(manifest)),
+        TownView: town,
+        Runtime: town.runtime,
+    }
     return [Endpoint(manifest.name, row, town.served(manifest.name), granted) for row in rows]
 
 
@@ -163,10 +171,33 @@ def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Itera
                 raise Invalid(f"{variable}={address}: {error}") from error
             sockets[name] = stack.enter_context(made)
             found = made.getsockname()[1]
+            if found in (s.getsockname()[1] for n, s in sockets.items() if n != name):
+                raise Invalid(f"{variable}={address}: another address of the town has this port")
             if port not in (0, found):
                 skipped.append(f"port {port} is busy: {name or 'the town'} is on {found}")
-            addresses[name] = f"http://{f'[{host}]' if ':' in host else host}:{found}"
+            addresses[name] = _url(host, found)
         yield Doors(sockets, addresses, skipped)
+
+
+def _url(host: str, port: int) -> str:
+    """Where a reader on this machine finds it: "all addresses" is none to go to."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (not bound here)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def set_addresses(only: Collection[str], environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Where the settings say that the town and its systems answer, though nothing is bound. A port
+    that would be picked is taken to be the default one.
+    """
+    found = {"": settings.read(Settings, PREFIX.rstrip("_"), environ).http}
+    defaults = {"": split_address(Settings().http)[1]}
+    for manifest in manifests(only):
+        if manifest.address is not None:
+            defaults[manifest.name] = manifest.address.port
+            default = f"127.0.0.1:{manifest.address.port}"
+            found[manifest.name] = environ.get(address_variable(manifest), default)
+    split = {name: split_address(text) for name, text in found.items()}
+    return {name: _url(host, port or defaults[name]) for name, (host, port) in split.items()}
 
 
 def _port(manifest: Manifest, http: str) -> int:
@@ -213,7 +244,7 @@ def locked(data: Path) -> FileLock:
     Raises:
         Invalid: another process holds it.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         return FileLock(data / "lock")
     except LockHeld as error:
@@ -242,8 +273,13 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
         await serving
 
 
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but a request's head that goes on for ever, or never comes, is cut off.
+    """uvicorn's, with limits of ours on what it leaves open: a head that goes on for ever or never
+    comes, requests sent ahead, the rest of a body that was refused, and a body behind an Upgrade,
+    which llhttp would read as the next request.
 
     What arrived since the last piece of a body is part of a head, or of what frames the pieces.
     """
@@ -271,11 +307,31 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
         self._deadline.cancel()
+        if self.transport.is_closing():
+            return
+        if self.parser.should_upgrade() and any(name in _FRAMING for name, _ in self.headers):
+            self.send_400_response("A request with a body can't be an upgrade.")
+            return
         super().on_headers_complete()
+        if len(self.pipeline) > PIPELINED_MAX:
+            self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
-        super().on_body(body)
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._deadline.cancel()
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        rest = self.cycle.response_complete and self.cycle.more_body
+        if rest and not self.transport.is_closing():
+            self._deadline.cancel()
+            self._deadline = self.loop.call_later(LINGER_S, self.transport.close)
 
     def _cut_off(self) -> None:
         if not self.transport.is_closing():

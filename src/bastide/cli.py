@@ -11,15 +11,17 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from bastide import __version__
-from bastide.base.errors import Invalid, Refusal, Unavailable, kind_of
+from bastide.base.errors import FAULT, Invalid, Refusal, Unavailable, kind_of
 from bastide.base.manifest import Bench, Command, Manifest, Miswired, load
 from bastide.base.rt import runtime
 from bastide.town import all_manifests, all_settings, manifests
@@ -49,6 +51,12 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of a pipe has gone, as in `bastide list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a file or directory that was named, and can't be had
+        print(f"bastide: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return FAULT.exit_code
     return 0
 
 
@@ -199,7 +207,7 @@ async def _client(manifest: Manifest) -> AsyncIterator["AsyncClient"]:
     """Speaks to the running town; if none runs, to one that is opened here, in this process."""
     import httpx
 
-    from bastide.app import locked, make_http
+    from bastide.app import locked, make_http, set_addresses
     from bastide.town import Settings, open_town
 
     data = Path(os.environ.get("BASTIDE_DATA", Settings().data))
@@ -212,8 +220,10 @@ async def _client(manifest: Manifest) -> AsyncIterator["AsyncClient"]:
         return
     lock = locked(data)
     try:
-        async with open_town([manifest.name], data=data) as town:
-            transport = httpx.ASGITransport(make_http(town, {}), client=("127.0.0.1", 0))
+        addresses = set_addresses([manifest.name], os.environ)
+        async with open_town([manifest.name], data=data, addresses=addresses) as town:
+            ports = {name: urlsplit(text).port or 80 for name, text in addresses.items() if name}
+            transport = httpx.ASGITransport(make_http(town, ports), client=("127.0.0.1", 0))
             base = town.address_of(manifest.name)
             async with httpx.AsyncClient(transport=transport, base_url=base) as client:
                 yield client

@@ -51,7 +51,11 @@ class Settings(msgspec.Struct, frozen=True):
         "127.0.0.1:8800"
     )
     trusted_proxies: Annotated[
-        str, msgspec.Meta(description="networks whose X-Forwarded-For is believed, by commas")
+        str,
+        msgspec.Meta(
+            description="networks of proxies, by commas: X-Forwarded-For is believed from them"
+            " alone, and nobody who comes through them is the operator"
+        ),
     ] = ""
 
 
@@ -307,8 +311,12 @@ async def _health(opened: Opened) -> Health:
         try:
             async with asyncio.timeout(HEALTH_S):
                 await ask()
-        except (Refusal, TimeoutError) as refusal:
-            error = str(refusal) or f"no answer within {HEALTH_S:g} s"
+        except TimeoutError:
+            error = f"no answer within {HEALTH_S:g} s"
+        except Refusal as refusal:
+            error = str(refusal)
+        except Exception as fault:
+            error = f"{type(fault).__name__}: {fault}"
     return Health(ok=not error, error=error, tasks=tasks)
 
 

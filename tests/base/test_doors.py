@@ -20,7 +20,7 @@ from bastide.base.errors import (
 )
 from bastide.base.gate import Caller, anyone
 from bastide.base.manifest import Miswired
-from bastide.base.routes.asgi import HEADERS_ALWAYS, HEADERS_OF_PAGES
+from bastide.base.routes.asgi import HEADERS_ALWAYS, HEADERS_OF_PAGES, SINGLE_HEADERS
 from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.rows import (
     ONCE_KEY_MAX,
@@ -159,18 +159,60 @@ async def test_a_wrong_parameter_is_refused_by_its_name(serve, address: str, sai
     assert reply.json()["detail"].startswith(said)
 
 
-async def test_of_a_repeated_parameter_and_header_the_first_counts(serve) -> None:
+async def test_a_repeated_parameter_counts_once_and_a_repeated_header_is_joined(serve) -> None:
     async def show(_: object, request: Request, a: str) -> Reply:
         return json_reply([a, request.headers["x-a"]])
 
     client = serve(route("GET", "/show", show, allow=anyone))
     reply = await client.get("/show?a=1&a=2", headers=[("x-a", "1"), ("x-a", "2")])
-    assert reply.json() == ["1", "1"]
+    assert reply.json() == ["1", "1, 2"]
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE_HEADERS))
+async def test_a_header_that_must_stand_alone_is_refused_twice(serve, name: str) -> None:
+    async def show(_: object) -> Reply:
+        return json_reply([])
+
+    client = serve(route("GET", "/show", show, allow=anyone))
+    reply = await client.get("/show", headers=[(name, "a"), (name, "a")])
+    assert reply.status_code == 400
+    assert name in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("host", ["", "[", "a:b", "[::1"])
+async def test_a_host_that_is_none_is_refused(serve, host: str) -> None:
+    async def show(_: object) -> Reply:
+        return json_reply([])
+
+    client = serve(route("GET", "/show", show, allow=anyone))
+    assert (await client.get("/show", headers={"host": host})).status_code == 400
+
+
+async def test_an_origin_that_is_none_is_refused_and_no_fault(serve) -> None:
+    async def change(_: object) -> Reply:
+        return json_reply([])
+
+    client = serve(route("POST", "/change", change, allow=anyone))
+    assert (await client.post("/change", headers={"origin": "http://["})).status_code == 403
+
+
+async def test_a_parameter_that_nobody_reads_is_refused_but_for_pages(serve) -> None:
+    async def show(_: object, count: int = 0) -> Reply:
+        return json_reply([count])
+
+    client = serve(
+        route("GET", "/show", show, allow=anyone),
+        route("GET", "/page", show, allow=anyone, html=True),
+    )
+    reply = await client.get("/show?count=5&bogus=1")
+    assert reply.status_code == 400
+    assert "bogus" in reply.json()["detail"]
+    assert (await client.get("/page?count=5&utm_source=x")).json() == [5]
 
 
 REFUSALS = [
     (Invalid("i"), 400, {}),
-    (TooLarge("t"), 413, {"connection": "close"}),
+    (TooLarge("t"), 413, {}),
     (Denied("d"), 403, {}),
     (Unauthenticated("u"), 401, {"www-authenticate": "Bearer"}),
     (NotFound("n"), 404, {}),

@@ -122,9 +122,13 @@ def parse_url(text: str) -> BackendUrl:
     Raises:
         Invalid: `text` is no URL with a scheme, or has an option twice.
     """
-    parts = urlsplit(text)
-    if not parts.scheme or ":" not in text:
-        raise Invalid(f"{text!r} is no URL; one like sqlite:// or postgres://host/name is expected")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:  # which may quote a part of the password
+        raise Invalid("this is no URL: percent-encode what is special in its password") from error
+    if not parts.scheme:
+        raise Invalid("this is no URL; one like sqlite:// or postgres://host/name is expected")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = dict(pairs)
     if len(query) != len(pairs):

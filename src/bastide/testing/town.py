@@ -1,7 +1,8 @@
 """A town in this process: memory backends, a clock that moves when told, doors without a network.
 
 async with raised("shortener") as town:
-    reply = await town.client("shortener").post("/api/shorten", json={"original_url": "https://a.example"})
+    client = await town.client("shortener")
+    await client.post("/api/shorten", json={"original_url": "https://a.example"})
     town.clock.advance(5)
 """
 

@@ -41,6 +41,7 @@ from bastide.base.metrics import Counter, Histogram, Registry
 from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.router import Router
 from bastide.base.routes.rows import (
+    BodyLate,
     Chunks,
     HeadersTooLarge,
     MethodRefused,
@@ -48,7 +49,6 @@ from bastide.base.routes.rows import (
     Reply,
     Request,
     UriTooLong,
-    redirect,
 )
 from bastide.base.rt import runtime
 
@@ -56,6 +56,12 @@ URI_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 32 * 1024
 QUERY_PARAMETERS_MAX = 64
+BODY_S = 30.0  # from the head to the last byte of a body that is taken whole
+
+# Two of them would mean two things to two readers.
+SINGLE_HEADERS = frozenset(("authorization", "content-type", "host", "idempotency-key", "origin"))
+# What a proxy adds, also one on this machine: who comes through it is not the operator.
+PROXY_HEADERS = frozenset(("cf-connecting-ip", "forwarded", "true-client-ip", "via", "x-real-ip"))
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -64,6 +70,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ProblemPage = Callable[[Problem, Request], Reply]
 
 HEADERS_ALWAYS = {
+    "cache-control": "no-store",  # unless the reply says otherwise
     "x-content-type-options": "nosniff",
     "referrer-policy": "strict-origin-when-cross-origin",
 }
@@ -89,15 +96,13 @@ class Site:
             self.mounted.append((root, endpoint))
 
 
-class Mounted:
-    """An endpoint below a root, with its counts."""
+class Counts:
+    """How often a door was asked, how it answered, how long it took."""
 
-    def __init__(self, root: str, endpoint: Endpoint, registry: Registry) -> None:
-        self.root = root
-        self.endpoint = endpoint
-        self.door = Door(endpoint.system, endpoint.row.name)
+    def __init__(self, door: Door, registry: Registry) -> None:
+        self.door = door
         self._registry = registry
-        labels = {"system": endpoint.system, "door": endpoint.row.name}
+        labels = {"system": door.system, "door": door.name}
         self._times: Histogram = registry.histogram(
             "bastide_http_seconds", "Time of a request, from its head to its reply.", **labels
         )
@@ -114,6 +119,15 @@ class Mounted:
                 status=str(status),
             )
         self._counts[status].add()
+
+
+class Mounted(Counts):
+    """An endpoint below a root, with its counts."""
+
+    def __init__(self, root: str, endpoint: Endpoint, registry: Registry) -> None:
+        super().__init__(Door(endpoint.system, endpoint.row.name), registry)
+        self.root = root
+        self.endpoint = endpoint
 
 
 class Http:
@@ -133,6 +147,7 @@ class Http:
         self._gates = gates
         self._trusted = trusted
         self._problem_page = problem_page
+        self._nowhere = Counts(Door("town", "nowhere"), runtime.current().metrics)
         self._id_prefix = runtime.current().chance.token(5).hex()
         self._id_count = 0
 
@@ -153,8 +168,10 @@ class Http:
             )
         except Exception as error:
             reply = self._refused(error, request, mounted)
-        if mounted is not None:
-            mounted.observe(reply.status, runtime.monotonic() - started_s)
+        except asyncio.CancelledError:  # the time to drain is over
+            stopping = Unavailable("the town stops", outcome="unknown")
+            reply = self._refused(stopping, request, mounted)
+        (mounted or self._nowhere).observe(reply.status, runtime.monotonic() - started_s)
         await _sent(send, reply, request)
 
     def _fill(self, request: Request, scope: Scope) -> Credentials:
@@ -164,7 +181,7 @@ class Http:
         _refuse_broken_path(scope["raw_path"])
         request.headers = _headers(scope["headers"])
         request.query = _query(scope["query_string"])
-        request.origin = f"{scope['scheme']}://{request.headers.get('host', '')}"
+        request.origin = f"{scope['scheme']}://{_host(request, scope)}"
         credentials = _credentials(request, scope, self._trusted)
         request.caller = stranger(credentials)
         return credentials
@@ -188,7 +205,8 @@ class Http:
             async with asyncio.timeout(endpoint.row.timeout_s):
                 request.caller = await admit(self._gates, credentials, mounted.door)
                 endpoint.row.allow(request.caller)
-                await _take_body(request, endpoint, receive)
+            await _take_body(request, endpoint, receive)
+            async with asyncio.timeout(endpoint.row.timeout_s):
                 return await endpoint(request)
         except TimeoutError as error:
             message = f"not done within {endpoint.row.timeout_s:g} s"
@@ -247,7 +265,15 @@ def _headers(raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
         raise HeadersTooLarge(
             f"at most {HEADERS_MAX} headers of together {HEADER_BYTES_MAX} bytes are taken"
         )
-    return {n.decode("latin-1"): v.decode("latin-1") for n, v in reversed(raw)}
+    headers: dict[str, str] = {}
+    for name, value in ((n.decode("latin-1"), v.decode("latin-1")) for n, v in raw):
+        if name not in headers:
+            headers[name] = value
+        elif name in SINGLE_HEADERS:
+            raise Invalid(f"{name} is sent twice")
+        else:
+            headers[name] += ("; " if name == "cookie" else ", ") + value
+    return headers
 
 
 def _query(raw: bytes) -> Mapping[str, str]:
@@ -272,7 +298,7 @@ def _refuse_cross_site(request: Request) -> None:
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Denied("a page of another site may not do this")
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise Denied("a page of another origin may not do this")
 
 
@@ -281,11 +307,14 @@ def _credentials(request: Request, scope: Scope, trusted: Sequence[Network]) -> 
     forwarded = request.headers.get("x-forwarded-for")
     address = client_address(peer, forwarded, trusted)
     kind, _, key = request.headers.get("authorization", "").partition(" ")
-    if kind and (kind.lower() != "bearer" or not key.strip()):
-        raise Unauthenticated("send `Authorization: Bearer KEY`")
-    forwards = forwarded is not None or "forwarded" in request.headers
-    loopback = _is_loopback(peer) and not forwards and _names_this_machine(request)
-    return Credentials(address, loopback, key.strip() or None)
+    bearer = key.strip() if kind.lower() == "bearer" else ""
+    direct = _is_loopback(peer) and not _is_in(peer, trusted) and not _is_forwarded(request)
+    loopback = direct and _names_this_machine(request)
+    return Credentials(address, loopback, bearer or None)
+
+
+def _is_forwarded(request: Request) -> bool:
+    return any(n in PROXY_HEADERS or n.startswith("x-forwarded-") for n in request.headers)
 
 
 def client_address(peer: str, forwarded: str | None, trusted: Sequence[Network]) -> str:
@@ -318,6 +347,18 @@ def _is_loopback(text: str) -> bool:
     return _is_address(text) and ipaddress.ip_address(text).is_loopback
 
 
+def _host(request: Request, scope: Scope) -> str:
+    """What Host says; HTTP/1.1 wants one (RFC 9112, section 3.2)."""
+    host = request.headers.get("host", "")
+    if not host and scope["http_version"] != "1.0":
+        raise Invalid("a request needs one Host")
+    try:
+        _ = urlsplit(f"//{host}").port
+    except ValueError as error:
+        raise Invalid("Host is no host") from error
+    return host
+
+
 def _names_this_machine(request: Request) -> bool:
     """Whether Host is a loopback name: a name that somebody else points here (DNS rebinding) is
     not.
@@ -336,8 +377,12 @@ async def _take_body(request: Request, endpoint: Endpoint, receive: Receive) -> 
     pieces = _pieces(receive, limit)
     if endpoint.streams:
         request.chunks = Chunks(pieces)
-    else:
-        request.body = b"".join([piece async for piece in pieces])
+        return
+    try:
+        async with asyncio.timeout(BODY_S):
+            request.body = b"".join([piece async for piece in pieces])
+    except TimeoutError as error:
+        raise BodyLate(f"the body did not arrive within {BODY_S:g} s") from error
 
 
 async def _pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
@@ -366,8 +411,6 @@ def _told(error: Exception) -> Mapping[str, str]:
             return {"www-authenticate": "Bearer"}
         case MethodRefused():
             return {"allow": ", ".join(error.allowed)}
-        case TooLarge():  # the rest of the body is not read
-            return {"connection": "close"}
     return {}
 
 
@@ -381,8 +424,3 @@ async def _sent(send: Send, reply: Reply, request: Request) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
     body = b"" if request.method == "HEAD" else reply.body
     await send({"type": "http.response.body", "body": body})
-
-
-def with_slash(request: Request) -> Reply:
-    """`/shortener` is a system's root without its slash: relative links would miss."""
-    return redirect(f"{request.path}/", 308)

@@ -4,7 +4,7 @@ it.
 
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
@@ -46,6 +46,7 @@ class Endpoint:
         self._served = served
         self._finds = {n: self._find(n, hint, granted) for n, hint in self.arguments.items()}
         self._missing = _defaults(row)
+        self._queries = None if row.html else {n for n, h in self.arguments.items() if is_scalar(h)}
         self._awaits = inspect.iscoroutinefunction(row.handler)
 
     @property
@@ -61,7 +62,8 @@ class Endpoint:
         return Chunks in self.arguments.values()
 
     async def __call__(self, request: Request) -> Reply:
-        self.row.allow(request.caller)
+        if self._queries is not None and (unknown := request.query.keys() - self._queries):
+            raise Invalid(f"there is no parameter {min(unknown)[:100]!r}")
         found = {}
         for name, find in self._finds.items():
             value = find(request)
@@ -111,7 +113,8 @@ class Endpoint:
             if not 1 <= len(key) <= ONCE_KEY_MAX or not key.isascii() or not key.isprintable():
                 raise Invalid(f"Idempotency-Key takes 1 to {ONCE_KEY_MAX} printable characters")
             caller = request.caller
-            who = caller.user or caller.credential or caller.address
+            anybody = f"at {caller.address}"
+            who = f"user {caller.user}" if caller.user else caller.credential or anybody
             named = hashlib.blake2b(f"{door}\0{who}\0{key}".encode(), digest_size=16).hexdigest()
             return Once(named, fingerprint(request), reply)
 
@@ -212,6 +215,3 @@ def converted(text: str, hint: Any, name: str) -> Any:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError as error:
         raise Invalid(f"{name}={text[:100]!r}: {error}") from error
-
-
-Serve = Callable[[Request], Awaitable[Reply]]

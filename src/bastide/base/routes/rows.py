@@ -89,7 +89,7 @@ def route(
 
 
 class Request:
-    """What came in. Header names are lower case; of a repeated header the first counts.
+    """What came in. Header names are lower case; a repeated header's values are joined by commas.
 
     `root` is where the system's paths begin ("" or "/shortener"), `origin` the address the client
     used.
@@ -155,6 +155,10 @@ class MethodRefused(Invalid):
 
 class MediaRefused(Invalid):
     status = 415
+
+
+class BodyLate(Invalid):
+    status = 408
 
 
 class UriTooLong(Invalid):
