@@ -5,16 +5,18 @@ import errno
 import shutil
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastide.apps.shortener.contract import JournalBehind
+from bastide.apps.shortener.contract import JournalBehind, JournalShared
 from bastide.apps.shortener.core.clicks import Click, Count, decode, encode, is_bot, tally
 from bastide.apps.shortener.model import Settings
 from bastide.apps.shortener.service.clicks import open_clicks
 from bastide.base.errors import Unavailable
 from bastide.base.faults import armed, failing
+from bastide.parts.seglog.contract import LogFailed
 from bastide.testing.town import raised
 
 DAY_S = 24 * 3600
@@ -112,17 +114,62 @@ async def test_a_click_that_cannot_be_kept_is_not_answered_with_a_redirect(visit
         reply = await visitor.follow(code)
         assert reply.status_code == 503
         assert "location" not in reply.headers
-        health = (await visitor.client.get("http://localhost/healthz")).json()
-        assert "full" in health["systems"]["shortener"]["error"]
-    await until(lambda: visitor.follow(code), 302)
-    assert (await visitor.client.get("http://localhost/healthz")).status_code == 200
+        assert "full" in await health_error(visitor.client)
+    await until(lambda: visitor.client.get("http://localhost/healthz"), 200)  # without a click
+    assert (await visitor.follow(code)).status_code == 302
     total = (await visitor.stats(code, key))["total_clicks"]
     assert total >= 1  # the refused click is written too, once there is room: it was in flight
 
 
+async def health_error(client):
+    health = (await client.get("http://localhost/healthz")).json()
+    return health["systems"]["shortener"]["error"]
+
+
+@pytest.mark.box("shortener.exact")
+async def test_on_a_full_disk_counts_are_read_and_say_that_they_may_lag(visitor):
+    made = await visitor.made()
+    code, key = made["short_code"], made["manage_key"]
+    await visitor.follow(code)
+    assert await visitor.stats(code, key) == {
+        "short_code": code,
+        "short_url": made["short_url"],
+        "total_clicks": 1,
+        "bot_clicks": 0,
+        "pending": False,
+    }
+    with armed("seglog.before_write", failing(OSError(errno.ENOSPC, "full"))):
+        assert (await visitor.follow(code)).status_code == 503
+        stats = await visitor.stats(code, key)
+        assert (stats["total_clicks"], stats["pending"]) == (1, True)
+        listed = await visitor.client.get("/api/links", headers=bearer(key))
+        assert [link["pending"] for link in listed.json()["items"]] == [True]
+    await until(lambda: visitor.client.get("http://localhost/healthz"), 200)
+    assert not (await visitor.stats(code, key))["pending"]
+    listed = await visitor.client.get("/api/links", headers=bearer(key))
+    assert [link["pending"] for link in listed.json()["items"]] == [False]
+
+
+@pytest.mark.box("shortener.exact")
+@pytest.mark.parametrize("point", ["before_write", "before_sync", "after_sync"])
+async def test_a_journal_that_failed_is_opened_again_and_loses_no_answered_click(visitor, point):
+    made = await visitor.made()
+    code, key = made["short_code"], made["manage_key"]
+    answered = (await visitor.follow(code)).status_code == 302
+    with armed(f"seglog.{point}", failing(OSError(errno.EIO, "input/output error"))):
+        async with asyncio.timeout(5):
+            while (reply := await visitor.follow(code)).status_code == 302:
+                answered += 1
+    assert reply.status_code == 503
+    await until(lambda: visitor.follow(code), 302)
+    await until(lambda: visitor.client.get("http://localhost/healthz"), 200)
+    stats = await visitor.stats(code, key)
+    assert (stats["total_clicks"], stats["pending"]) == (answered + 1, False)
+
+
 async def until(ask, status):
     """The disk is tried again by itself."""
-    for _ in range(100):
+    for _ in range(300):
         reply = await ask()
         if reply.status_code == status:
             return
@@ -324,13 +371,133 @@ async def test_a_database_that_is_an_older_copy_goes_on_with_what_the_journal_st
     assert "clicks 0 to" in caplog.text
 
 
+@pytest.mark.box("shortener.exact")
+async def test_a_journal_that_cannot_be_opened_again_refuses_and_is_tried_again(tmp_path):
+    async with counting(tmp_path) as (clicks, _):
+        await click(clicks, 3)
+        failed = failing(OSError(errno.EIO, "input/output error"))
+        with armed("seglog.before_sync", failed), pytest.raises(LogFailed):
+            await clicks.fold()
+        with armed("seglog.before_write", failed):
+            for _ in range(2):
+                with pytest.raises(Unavailable, match=r"can't be opened: .*input/output"):
+                    await clicks.tend()
+                with pytest.raises(Unavailable):
+                    await click(clicks, 1)
+                for refusing in (clicks.fold, clicks.trim):
+                    with pytest.raises(Unavailable):
+                        await refusing()
+        await clicks.tend()
+        assert clicks.unfolded == 0
+        await click(clicks, 2)
+        await clicks.fold()
+        clicks.check()
+
+
+async def test_a_journal_that_is_an_older_copy_when_opened_again_is_refused(tmp_path):
+    journal, copy = tmp_path / "clicks", tmp_path / "copy"
+    async with counting(journal) as (clicks, _):
+        await click(clicks, 3)
+        await clicks.fold()
+        shutil.copytree(journal, copy)
+        await click(clicks, 3)
+        await clicks.fold()
+        await fail(clicks)
+        shutil.rmtree(journal)
+        shutil.copytree(copy, journal)
+        for _ in range(2):
+            with pytest.raises(JournalBehind, match=r"6 clicks .* are counted, and it holds 3"):
+                await clicks.tend()
+            with pytest.raises(Unavailable):
+                await click(clicks, 1)
+
+
+async def fail(clicks):
+    error = failing(OSError(errno.EIO, "input/output error"))
+    with armed("seglog.before_write", error), pytest.raises(LogFailed):
+        await click(clicks, 1)
+
+
+@pytest.mark.box("shortener.exact")
+async def test_two_processes_on_copies_of_one_journal_are_found_and_nothing_is_skipped(tmp_path):
+    """A volume is cloned with its journal, and both machines count into one database."""
+    async with reopened(tmp_path) as (shortener, client):
+        made = (await client.post("/api/shorten", json={"original_url": LONG})).json()
+        await client.get(f"/{made['short_code']}")
+        assert await total(client, made) == 1
+        shutil.copytree(tmp_path / "shortener" / "clicks", tmp_path / "copy")
+        async with open_clicks(tmp_path / "copy", shortener._db, Settings()) as other:
+            await click(other, 3)
+            await other.fold()
+        await client.get(f"/{made['short_code']}")
+        with pytest.raises(JournalShared, match=r"4 clicks .* and we have counted 1: .* a copy"):
+            await shortener.fold_clicks()
+        stats = await client.get(
+            f"/api/{made['short_code']}/stats", headers=bearer(made["manage_key"])
+        )
+        assert (stats.json()["total_clicks"], stats.json()["pending"]) == (1, True)
+        await until(lambda: client.get("http://localhost/healthz"), 503)  # by its worker
+        assert "JournalShared" in await health_error(client)
+
+
+@pytest.mark.box("shortener.exact")
+async def test_a_copy_of_the_journal_is_found_also_after_a_fold_that_failed(tmp_path):
+    async with reopened(tmp_path) as (shortener, _):
+        async with open_clicks(tmp_path / "one", shortener._db, Settings()) as one:
+            await click(one, 5)
+            await one.fold()
+        shutil.copytree(tmp_path / "one", tmp_path / "other")
+        async with (
+            open_clicks(tmp_path / "one", shortener._db, Settings()) as one,
+            open_clicks(tmp_path / "other", shortener._db, Settings()) as other,
+        ):
+            await click(one, 12)
+            await click(other, 10)
+            lost = failing(OSError(errno.EIO, "lost"))
+            with armed("sql.before_commit", lost), pytest.raises(Unavailable):
+                await other.fold()
+            await one.fold()
+            for _ in range(2):
+                with pytest.raises(JournalShared):
+                    await other.fold()
+            assert (one.unfolded, other.unfolded) == (0, 10)
+
+
+@pytest.mark.box("shortener.kept")
+async def test_a_journal_above_its_size_drops_counted_clicks_though_their_stamps_are_wrong(
+    tmp_path,
+):
+    """A clock that was once far ahead: stamps never fall, so no click since then looks old."""
+    bytes_max = 3 * SEGMENT_BYTES
+    async with counting(tmp_path, clicks_journal_bytes_max=bytes_max) as (clicks, clock):
+        clock.step(3650 * DAY_S)
+        await click(clicks, 1)
+        clock.step(-3650 * DAY_S)
+        for _ in range(3):
+            await click(clicks, 300)
+            clock.advance(30 * DAY_S)
+            await clicks.trim()
+            assert size(tmp_path) > bytes_max, "they are not counted"
+            await clicks.fold()
+            await clicks.trim()
+            assert size(tmp_path) <= bytes_max
+        assert clicks.unfolded == 0
+
+
+def test_the_size_of_the_journal_has_a_least():
+    least = 16 << 20
+    msgspec.convert({"clicks_journal_bytes_max": least}, Settings)
+    with pytest.raises(msgspec.ValidationError, match="clicks_journal_bytes_max"):
+        msgspec.convert({"clicks_journal_bytes_max": least - 1}, Settings)
+
+
 SEGMENT_BYTES = 4096
 
 
 @asynccontextmanager
-async def counting(directory, *, kept_days):
+async def counting(directory, *, kept_days=7, **more):
     """Clicks on a journal of small files, and a new database."""
-    settings = Settings(clicks_kept_days=kept_days)
+    settings = Settings(clicks_kept_days=kept_days, **more)
     async with raised("shortener") as town:
         names = [(opened.manifest.name, opened.client.name) for opened in town.town.opened]
         database = town.town.opened[names.index(("sql", "shortener"))].served

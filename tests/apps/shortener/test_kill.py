@@ -1,7 +1,8 @@
 """kill -9 in the middle of redirects: every answered one is stored, once.
 
 BASTIDE_TEST_ROUNDS multiplies the kills; `BASTIDE_TEST_ROUNDS=5` is the full campaign: five kills,
-each after two seconds at 2,000 redirects a second; `-s` shows its figures.
+each after two seconds at 2,000 redirects a second; `-s` shows its figures. It asserts half of that
+rate, for the crowd shares a small machine with the town.
 """
 
 import asyncio
@@ -13,18 +14,20 @@ from httpx import AsyncClient
 
 from bastide.apps.shortener.bench import VISITORS, crowd, made_links, running_town
 from bastide.apps.shortener.core.clicks import decode
+from bastide.base.rt import runtime
 from bastide.parts.seglog.log import open_seglog
 
 ROUNDS = int(os.environ.get("BASTIDE_TEST_ROUNDS", "1"))
 KILLS = max(2, min(ROUNDS, 5))
 KILLED_AFTER_S = 0.4 if ROUNDS == 1 else 2.0
 VISITS_PER_S = 2000
+RATE_MIN = VISITS_PER_S / 2 if ROUNDS >= 5 else VISITS_PER_S / 10
 LINKS = 20
 
 
 @pytest.mark.box("shortener.exact")
 async def test_every_answered_redirect_is_stored_once_whatever_is_killed(tmp_path):
-    answered, unanswered, codes, key = Counter(), 0, [], ""
+    answered, unanswered, codes, key, rates = Counter(), 0, [], "", []
     for kill in range(KILLS):
         async with running_town(tmp_path) as town:
             if kill == 0:
@@ -32,12 +35,15 @@ async def test_every_answered_redirect_is_stored_once_whatever_is_killed(tmp_pat
             visiting = asyncio.create_task(
                 crowd(town, [f"/{c}" for c in codes], seconds=60, visits_per_s=VISITS_PER_S)
             )
+            started_s = runtime.monotonic()
             await asyncio.sleep(KILLED_AFTER_S)  # not to wait for something: this is the load
             town.process.kill()
+            seconds = runtime.monotonic() - started_s
             visit = await visiting
             assert {answer.status for answer in visit.answers} == {302}
             answered.update(answer.request_id for answer in visit.answers)
             unanswered += visit.unanswered
+            rates.append(len(visit.answers) / seconds)
     async with running_town(tmp_path) as town:
         total = await total_of(town.address, key)
         town.process.terminate()
@@ -46,9 +52,10 @@ async def test_every_answered_redirect_is_stored_once_whatever_is_killed(tmp_pat
     lost, beyond = set(answered) - set(stored), set(stored) - set(answered)
     print(
         f"{KILLS} kills: {len(answered)} answered, {len(lost)} of them lost, {len(stored)} stored, "
-        f"{len(beyond)} beyond, at most {unanswered} in flight, {total} counted"
+        f"{len(beyond)} beyond, at most {unanswered} in flight, {total} counted; "
+        f"redirects a second before each kill: {', '.join(f'{rate:.0f}' for rate in rates)}"
     )
-    assert len(answered) > KILLS * VISITS_PER_S * KILLED_AFTER_S / 10, "hardly any load"
+    assert min(rates) >= RATE_MIN, "hardly any load"
     assert not lost
     assert set(stored.values()) == {1}
     assert len(beyond) <= unanswered <= KILLS * VISITORS

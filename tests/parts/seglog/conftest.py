@@ -33,17 +33,24 @@ class MemoryDisk(Disk):
         self.room_bytes: int | None = None
         self.failing_write: OSError | None = None
         self.failing_sync: OSError | None = None
+        self.failing_open: OSError | None = None
+        self.failing_create: OSError | None = None
+        self.failing_directory_sync: OSError | None = None
         self.sync_count = 0
         self.write_count = 0
         self.on_write: Callable[[Path, int, bytes], None] = lambda path, at, data: None
 
     def open(self, path: Path, *, create: bool = False) -> File:
+        if self.failing_open:
+            raise self.failing_open
         if create:
             if path in self.names:
                 raise FileExistsError(path)
             if self.room_bytes == 0:
                 raise OSError(errno.ENOSPC, "no room")
             self.names[path] = Inode()
+            if self.failing_create:
+                raise self.failing_create  # the name stays, as the worst of systems might leave it
         elif path not in self.names:
             raise FileNotFoundError(path)
         return MemoryFile(self, path, self.names[path])
@@ -66,6 +73,8 @@ class MemoryDisk(Disk):
             self.room_bytes += len(inode.content)
 
     async def sync_directory(self, path: Path) -> None:
+        if self.failing_directory_sync:
+            raise self.failing_directory_sync
         self.count_sync()
         self.durable_names = dict(self.names)
 

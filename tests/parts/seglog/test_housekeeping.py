@@ -40,6 +40,18 @@ async def test_trim_by_size_age_and_offset_removes_whole_old_segments(disks, dis
         assert third <= log.first_offset < log.next_offset == 90
 
 
+async def test_trim_never_takes_what_it_is_told_to_keep(disks, disk):
+    clock = disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 90)
+        clock.advance(60)
+        everything = {"bytes_max": 0, "stamped_before_ms": clock.now_ms(), "below_offset": 90}
+        for kept in (0, 1, 40):
+            first = await log.trim(**everything, never_from=kept)
+            assert first <= kept < log.read(first, bytes_max=1 << 20)[-1].next_offset
+        assert await log.trim(**everything, never_from=1000) > 40
+
+
 async def keyed(log, count, keys):
     for _ in range(count):
         offset = log.next_offset

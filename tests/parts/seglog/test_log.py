@@ -11,9 +11,7 @@ from bastide.base.errors import Invalid, Limited, Unavailable
 from bastide.parts.seglog import bench, contract
 from bastide.parts.seglog.contract import (
     BufferFull,
-    DiskFull,
-    LogClosed,
-    LogFailed,
+    LogBusy,
     OffsetAhead,
     OffsetGone,
     OptionInvalid,
@@ -23,6 +21,7 @@ from bastide.parts.seglog.contract import (
 )
 from bastide.parts.seglog.core import HEADER_BYTES, Record, decode, entries
 from bastide.parts.seglog.log import open_seglog
+from bastide.parts.seglog.segment import FILES_OPEN_MAX
 from tests.parts.seglog.kit import PLACE, SMALL, fill, some, values
 
 
@@ -259,156 +258,6 @@ async def test_a_batch_larger_than_a_segment_gets_one_of_its_own(disks, disk):
         assert [len(log.read(n)[0].payload) for n in range(3)] == [10, 5000, 10]
 
 
-# --- the disk refuses -----------------------------------------------------------------------------
-
-
-@pytest.mark.box("seglog.full-disk")
-async def test_a_full_disk_refuses_serves_reads_and_recovers_by_itself(disks, disk):
-    disks.use(disk)
-    async with open_seglog(PLACE, SMALL) as log:
-        await fill(log, 5)
-        disk.room_bytes = 100
-        last = log.append(some(5, count=20))
-        with pytest.raises(DiskFull) as refused:
-            await log.synced(last)
-        assert refused.value.outcome == "unknown"
-        with pytest.raises(DiskFull) as refused:
-            log.append(some(99))
-        assert refused.value.outcome == "none"
-        with pytest.raises(DiskFull):
-            await log.written(last)
-        assert await values(log) == [(r, b"%d" % r * 10) for r in range(5)]
-        assert not await log.verify()
-        tried_again = asyncio.Event()
-        disk.on_write = lambda path, at, written: tried_again.set()
-        disk.room_bytes = None
-        await tried_again.wait()
-        await log.synced(log.append(some(25)))
-        assert await values(log) == [(r, b"%d" % r * 10) for r in range(26)]
-    async with open_seglog(PLACE, SMALL) as log:
-        assert log.next_offset == 26
-
-
-async def test_a_log_that_is_closed_while_the_disk_is_full_keeps_what_was_acknowledged(disks, disk):
-    disks.use(disk)
-    async with open_seglog(PLACE, SMALL) as log:
-        await fill(log, 5)
-        disk.room_bytes = 0
-        log.append(some(5))
-    disk.room_bytes = None
-    async with open_seglog(PLACE, SMALL) as log:
-        assert log.next_offset == 5
-
-
-async def test_a_real_full_file_system_refuses_and_recovers(tmp_path):
-    place = tmp_path / "small"
-    place.mkdir()
-    if os.geteuid() or await _run("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place):
-        pytest.skip("only root may mount a small file system")
-    try:
-        await _fill_and_recover(place)
-    finally:
-        assert await _run("umount", place) == 0
-
-
-async def _run(*command):
-    process = await asyncio.create_subprocess_exec(*command)
-    return await process.wait()
-
-
-async def _append_until_refused(log):
-    while True:
-        await log.synced(log.append(some(0, count=10, size=100)))
-
-
-async def _fill_and_recover(place):
-    ballast = place / "ballast"
-    ballast.write_bytes(bytes(100_000))
-    async with open_seglog(place / "log", Options(segment_bytes=64 << 10)) as log:
-        with pytest.raises(DiskFull):
-            await _append_until_refused(log)
-        last = log.next_offset - 1
-        assert 1000 < len(await values(log)) == log.durable_offset == last - 9
-        ballast.unlink()
-        log.write_now()
-        assert log.written_offset == last + 1
-        await log.synced(log.append(some(0)))
-        assert not await log.verify()
-    async with open_seglog(place / "log") as log:
-        assert len(await values(log)) == last + 2
-
-
-async def test_after_a_failed_sync_the_log_refuses_until_it_is_opened_again(disks, disk):
-    disks.use(disk)
-    async with open_seglog(PLACE) as log:
-        await fill(log, 3)
-        disk.failing_sync = OSError(errno.EIO, "input/output error")
-        waiting = asyncio.gather(*(log.synced(log.append(some(n))) for n in (3, 4)))
-        with pytest.raises(LogFailed, match="input/output") as failed:
-            await waiting
-        assert failed.value.outcome == "unknown"
-        disk.failing_sync = None
-        for refused in (
-            lambda: log.append(some(9)),
-            lambda: log.append_opaque(b"", offset_count=1),
-        ):
-            with pytest.raises(LogFailed):
-                refused()
-        with pytest.raises(LogFailed):
-            await log.synced(4)
-        await log.synced(2)
-        assert log.durable_offset == 3
-        assert len(await values(log)) == 5
-    async with open_seglog(PLACE) as log:
-        await fill(log, 1)
-        assert log.durable_offset == log.next_offset == 6
-
-
-async def test_after_a_failed_write_the_log_refuses_until_it_is_opened_again(disks, disk):
-    disks.use(disk)
-    async with open_seglog(PLACE) as log:
-        await fill(log, 3)
-        disk.failing_write = OSError(errno.EIO, "input/output error")
-        with pytest.raises(LogFailed):
-            await log.written(log.append(some(3)))
-        disk.failing_write = None
-        with pytest.raises(LogFailed):
-            log.append(some(3))
-    async with open_seglog(PLACE) as log:
-        assert log.repair is None
-        assert log.next_offset == 3
-
-
-async def test_a_sync_that_fails_in_closing_is_told(disks, disk):
-    disks.use(disk)
-    async with open_seglog(PLACE) as log:
-        log.append(some(0))
-        disk.failing_sync = OSError(errno.EIO, "input/output error")
-        with pytest.raises(LogFailed):
-            await log.close()
-
-
-async def test_a_closed_log_refuses_and_lets_nobody_wait(disks, disk):
-    disks.use(disk)
-    async with open_seglog(PLACE) as log:
-        waiting = asyncio.create_task(log.written(7))
-        await fill(log, 1)
-    with pytest.raises(LogClosed):
-        await waiting
-    with pytest.raises(LogClosed):
-        log.append(some(0))
-
-
-async def test_a_waiter_that_gives_up_harms_no_other(disks, disk):
-    disks.use(disk)
-    async with open_seglog(PLACE) as log:
-        last = log.append(some(0))
-        gives_up, stays = (asyncio.create_task(log.synced(last)) for _ in range(2))
-        await asyncio.sleep(0)
-        gives_up.cancel()
-        await stays
-
-
 # --- damage ---------------------------------------------------------------------------------------
 
 
@@ -532,6 +381,31 @@ async def test_more_segments_than_open_files_are_read(tmp_path):
         for n in range(150):
             assert log.read(n)[0].payload == b"%d" % n * 400
         assert len(os.listdir("/proc/self/fd")) < 140
+
+
+@pytest.mark.parametrize("per_sync", [1, 150])
+async def test_segments_that_nobody_has_read_are_not_kept_open(tmp_path, per_sync):
+    before = len(os.listdir("/proc/self/fd"))
+    async with open_seglog(tmp_path, SMALL) as log:
+        for n in range(1, 151):
+            last = log.append_opaque(b"%d" % n * 400, offset_count=1)
+            if n % per_sync == 0:
+                await log.synced(last)
+        assert len(os.listdir(tmp_path)) > 100
+        assert len(os.listdir("/proc/self/fd")) - before <= FILES_OPEN_MAX + 2
+        assert [log.read(n)[0].base_offset for n in range(150)] == list(range(150))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_an_old_segment_that_cannot_be_opened_now_is_read_later(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        await fill(log, 1500)  # more files than are kept open
+        disk.failing_open = OSError(errno.EMFILE, "too many open files")
+        with pytest.raises(LogBusy, match="too many open files"):
+            log.read(0)
+        disk.failing_open = None
+        assert log.read(0)
 
 
 async def test_the_bench_syncs_as_often_as_the_plain_loop(tmp_path, monkeypatch):

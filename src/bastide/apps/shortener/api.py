@@ -65,8 +65,11 @@ class LinkShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkListed(LinkShown, frozen=True, kw_only=True):
+    """`pending`: as in the stats."""
+
     total_clicks: int
     bot_clicks: int
+    pending: bool
 
 
 class LinkCreated(LinkShown, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,10 +80,15 @@ class LinkCreated(LinkShown, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StatsShown(msgspec.Struct, frozen=True, kw_only=True):
+    """`pending`: clicks that were answered may be missing, for the journal can't be read to its
+    end now. False: every click that was answered before the question is in.
+    """
+
     short_code: str
     short_url: str
     total_clicks: int
     bot_clicks: int
+    pending: bool
 
 
 class LineGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -64,7 +64,8 @@ def _declare_stats(parser: ArgumentParser) -> None:
 
 async def _stats(client: "AsyncClient", arguments: Namespace) -> None:
     found = await _send(client, "GET", f"/api/{arguments.code}/stats", arguments.key)
-    print(f"clicks: {found['total_clicks']}, by bots: {found['bot_clicks']}")
+    more = " (there may be more: not all could be counted now)" if found["pending"] else ""
+    print(f"clicks: {found['total_clicks']}, by bots: {found['bot_clicks']}{more}")
 
 
 def _declare_list(parser: ArgumentParser) -> None:
@@ -96,7 +97,7 @@ async def _import(client: "AsyncClient", arguments: Namespace) -> None:
 
     text = await asyncio.to_thread(_file_bytes, arguments.file)
     lines = _lines(text)
-    name = _import_name(text, arguments.file)
+    name = _import_name(text, arguments.file, arguments.days)
     key, first_lines, tally = arguments.key, dict[str, int](), Tally()
     with tqdm(total=len(lines), unit=" lines", disable=None) as bar:
         for start in range(0, len(lines), CHUNK_LINES):
@@ -134,11 +135,12 @@ def _line(number: int, line: bytes) -> GivenLine:
     return GivenLine(number, address.strip(), code.strip() or None)
 
 
-def _import_name(text: bytes, path: Path) -> str:
+def _import_name(text: bytes, path: Path, days: float | None) -> str:
     """The same for the same import, another for another: of somebody else's copy of the file, too,
-    since who repeats an import gets its manage key.
+    since who repeats an import gets its manage key. Who reads the file and knows the name can work
+    it out; the town takes it from the same address only.
     """
-    who = f"{getpass.getuser()} {path.resolve()}".encode()
+    who = f"{getpass.getuser()} {path.resolve()} {days}".encode()
     return f"import-{blake2b(text, key=blake2b(who).digest(), digest_size=16).hexdigest()}"
 
 

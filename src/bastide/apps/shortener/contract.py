@@ -6,7 +6,7 @@ Refusal
  ├── NotFound     LinkMissing
  │    └── Gone    LinkExpired, LinkDisabled, LinkDeleted
  ├── Conflict     CodeTaken, CodeReserved
- └── Unavailable  CodesCrowded, JournalBehind
+ └── Unavailable  CodesCrowded, JournalBehind, JournalShared
 """
 
 import msgspec
@@ -75,6 +75,10 @@ class JournalBehind(Unavailable):
     """More clicks are counted than the journal holds: an older copy of it was put back."""
 
 
+class JournalShared(Unavailable):
+    """Another process has counted clicks of a journal by this name: one of the two is a copy."""
+
+
 class Link(msgspec.Struct, frozen=True):
     """One short link. `owner` is "key:<hash of its manage key>" or "user:<id>"; '' once deleted.
 
@@ -96,8 +100,10 @@ class Link(msgspec.Struct, frozen=True):
 
 class Stats(msgspec.Struct, frozen=True):
     """`total_clicks` counts every answered redirect; `bot_clicks` are those of them that programs
-    asked for.
+    asked for. `pending`: some answered ones may be missing yet, since the journal or the database
+    refuses to have them counted now.
     """
 
     total_clicks: int
     bot_clicks: int
+    pending: bool = False

@@ -42,6 +42,14 @@ class Settings(msgspec.Struct, frozen=True):
     clicks_kept_days: Annotated[
         Days, msgspec.Meta(description="how long a counted click stays in the journal")
     ] = 7.0
+    clicks_journal_bytes_max: Annotated[
+        int,
+        msgspec.Meta(
+            ge=16 << 20,
+            description="above this size the journal drops its oldest counted clicks, whatever "
+            "their age; never one that is not counted",
+        ),
+    ] = 1 << 30
 
 
 class Draft(msgspec.Struct, frozen=True):

@@ -1,4 +1,7 @@
-"""Background work: counting clicks, and dropping those that are counted and old."""
+"""Background work: counting clicks, and dropping those that are counted and old.
+
+A journal that has failed is opened again by the first of them; its crew's back-off is how often.
+"""
 
 from bastide.apps.shortener.service.shortener import Shortener
 from bastide.base.work import every

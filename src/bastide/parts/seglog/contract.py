@@ -12,6 +12,7 @@ Refusal
  │    └── BufferFull       more is appended in one tick than the buffer takes
  └── Unavailable
       ├── DiskFull         refused now; taken again by itself once there is room
+      ├── LogBusy          no file can be opened now; tried again by itself
       ├── LogFailed        a write or a sync failed: close and open again
       ├── LogClosed
       └── SegmentDamaged   acknowledged bytes are not as they were written
@@ -65,6 +66,10 @@ class BufferFull(Limited):
 
 class DiskFull(Unavailable):
     pass
+
+
+class LogBusy(Unavailable):
+    """The system opens no more files: descriptors or memory are used up. Nothing was touched."""
 
 
 class LogFailed(Unavailable):

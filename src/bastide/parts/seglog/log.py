@@ -79,7 +79,8 @@ class Seglog:
         Raises:
             RecordTooLarge: a record above RECORD_BYTES_MAX, or all of them above BATCH_BYTES_MAX.
             BufferFull: more than `buffered_bytes_max` waits to be written.
-            DiskFull: until there is room again. LogFailed, LogClosed: for good.
+            DiskFull, LogBusy: until there is room, or a file to be had, again; see `check`.
+            LogFailed, LogClosed: for good.
         """
         return self._writer.append(records)
 
@@ -100,8 +101,8 @@ class Seglog:
         It is in the page cache then: killing the process can't lose it, a power cut can.
 
         Raises:
-            Unavailable: DiskFull, LogFailed or LogClosed. `outcome` is 'unknown': the record may
-                be written later, or may be there after the next opening.
+            Unavailable: DiskFull, LogBusy, LogFailed or LogClosed. `outcome` is 'unknown': the
+                record may be written later, or may be there after the next opening.
         """
         await self._writer.written(offset)
 
@@ -111,6 +112,14 @@ class Seglog:
         Raises as `written` does.
         """
         await self._writer.synced(offset)
+
+    def check(self) -> None:
+        """
+        Raises:
+            Unavailable: why the log refuses to write or to sync. What passes is gone from here
+                within 0.1 s, also if nobody appends.
+        """
+        self._writer.check()
 
     async def close(self) -> None:
         """Writes and syncs what is left. Raises LogFailed if that fails."""
@@ -157,6 +166,7 @@ class Seglog:
 
         Raises:
             OffsetGone, OffsetAhead: outside of first_offset to written_offset.
+            LogBusy: an older file can't be opened now.
             SegmentDamaged: this batch can't be read; `damage.resume_offset` is the next to try.
         """
         self._check(offset)
@@ -224,16 +234,20 @@ class Seglog:
         bytes_max: int | None = None,
         stamped_before_ms: int | None = None,
         below_offset: int | None = None,
+        never_from: int | None = None,
     ) -> int:
         """Removes the oldest full segments, and returns the first offset that is kept.
 
         One goes while the log is larger than `bytes_max`, or if all of it was written before
         `stamped_before_ms`, or if all of it is below `below_offset`. The segment that is being
-        written, and what isn't durable, stay.
+        written, what isn't durable, and what has an offset from `never_from` on, stay in any case.
         """
+        end = self.durable_offset if never_from is None else min(never_from, self.durable_offset)
         async with self._housekeeping:
             try:
-                while self._may_go(bytes_max, stamped_before_ms, below_offset):
+                while self._has_whole_segment_below(end) and self._may_go(
+                    bytes_max, stamped_before_ms, below_offset
+                ):
                     self._segments.remove(self._segments.row[0])
                     faults.point("seglog.trimmed")
                 await self._segments.disk.sync_directory(self._segments.directory)
@@ -241,12 +255,14 @@ class Seglog:
                 raise HousekeepingFailed(f"trim stopped: {error}", outcome="unknown") from error
         return self.first_offset
 
+    def _has_whole_segment_below(self, end: int) -> bool:
+        oldest = self._segments.row[0]
+        return oldest is not self._segments.active and oldest.next_offset <= end
+
     def _may_go(
         self, bytes_max: int | None, stamped_before_ms: int | None, below_offset: int | None
     ) -> bool:
         oldest = self._segments.row[0]
-        if oldest is self._segments.active or oldest.next_offset > self.durable_offset:
-            return False
         return (
             (bytes_max is not None and self.size > bytes_max)
             or (stamped_before_ms is not None and oldest.state.last_ms < stamped_before_ms)

@@ -11,11 +11,10 @@ The order of things, as `core` gives the reasons:
 """
 
 import asyncio
-import errno
 
 from bastide.parts.seglog import core
 from bastide.parts.seglog.contract import Repair, SegmentDamaged
-from bastide.parts.seglog.segment import WINDOW_BYTES, Break, Segment, Segments
+from bastide.parts.seglog.segment import NO_ROOM, WINDOW_BYTES, Break, Segment, Segments
 
 
 async def recover(segments: Segments) -> Repair | None:
@@ -116,5 +115,5 @@ def _mark(active: Segment) -> None:
     try:
         active.append([active.mark(active.next_offset)])
     except OSError as error:
-        if error.errno != errno.ENOSPC:  # a mark can wait; the log is read all the same
+        if error.errno not in NO_ROOM:  # a mark can wait; the log is read all the same
             raise

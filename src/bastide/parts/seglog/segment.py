@@ -1,9 +1,11 @@
 """One file of the log, and the row of them: reading, walking, finding the next sound batch."""
 
 import asyncio
+import errno
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,7 @@ import msgspec
 from bastide.base import faults
 from bastide.base.rt.disk import Disk, File
 from bastide.parts.seglog import core
-from bastide.parts.seglog.contract import Damage, SegmentDamaged
+from bastide.parts.seglog.contract import Damage, LogBusy, SegmentDamaged
 from bastide.parts.seglog.core import HEADER_BYTES, Batch, Index
 
 WINDOW_BYTES = 64 << 10
@@ -19,9 +21,23 @@ WINDOW_BYTES = 64 << 10
 SCAN_TURN_BATCHES = 256
 """Read between two turns of the loop."""
 FILES_OPEN_MAX = 64
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+"""Only what opens a file meets these: reading, writing and syncing need no new descriptor."""
 SUFFIX = ".segment"
 COMPACTING_SUFFIX = ".compacting"
 _NAME = re.compile(r"(\d{20})-([0-9a-f]{8})" + re.escape(SUFFIX))
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """A file is opened within. If the system has none to give, that passes: LogBusy says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*NO_DESCRIPTOR, errno.ENOMEM):
+            raise
+        raise LogBusy(f"no file of the log can be opened now: {error}") from error
 
 
 class Break(msgspec.Struct, frozen=True):
@@ -74,7 +90,8 @@ class Segment:
     def file(self) -> File:
         if self._file is None:
             assert not self._retired
-            self._file = self._disk.open(self.path)
+            with opening():
+                self._file = self._disk.open(self.path)
         return self._file
 
     @property
@@ -322,21 +339,31 @@ class Segments:
         return segment
 
     def use(self, segment: Segment) -> None:
-        if segment in self._opened:
-            return
-        self._opened.append(segment)
-        if len(self._opened) > FILES_OPEN_MAX:
-            self._opened = [each for each in self._opened[:-1] if not each.close_if_free()]
+        if segment not in self._opened:
             self._opened.append(segment)
+        if len(self._opened) > FILES_OPEN_MAX:
+            self._opened = [
+                each for each in self._opened if each is segment or not each.close_if_free()
+            ]
 
     def create(self, base: int, salt: int) -> Segment:
         name = f"{base:020}-{salt:08x}{SUFFIX}"
         segment = Segment(self.disk, self.directory / name, base=base, salt=salt)
-        segment.create()
+        try:
+            segment.create()
+        except FileExistsError:
+            raise  # it is not ours
+        except OSError:
+            # Made, and then not opened? The next try has another name, and two of one base would
+            # hide each other.
+            with suppress(OSError):
+                self.disk.remove(segment.path)
+            raise
         segment.pin()
         if self.row:
             self.active.unpin()
         self.row.append(segment)
+        self.use(segment)
         return segment
 
     def remove(self, segment: Segment) -> None:

@@ -8,13 +8,13 @@ never a second one beside it: the kernel tells a write-back error to one caller 
 would report bytes as synced that are not. States:
 
     open ──ENOSPC on a write──► full: refuses, retries what is queued until there is room ──► open
+    open ──no descriptor or memory for a new segment──► busy: the same, until there is one ──► open
     open ──any other failure──► failed: refuses until it is closed and opened again
 
 Queued batches are never dropped while the log is open, so an offset is never given twice.
 """
 
 import asyncio
-import errno
 from asyncio import Future, Task, TimerHandle
 from collections.abc import Sequence
 from math import inf
@@ -31,17 +31,17 @@ from bastide.parts.seglog.contract import (
     RECORD_BYTES_MAX,
     BufferFull,
     DiskFull,
+    LogBusy,
     LogClosed,
     LogFailed,
     Options,
     RecordTooLarge,
 )
 from bastide.parts.seglog.core import HEADER_BYTES, Batch, Columns, Record
-from bastide.parts.seglog.segment import Segment, Segments
+from bastide.parts.seglog.segment import NO_DESCRIPTOR, NO_ROOM, Segment, Segments, opening
 
-FULL_RETRY_S = 0.1
+RETRY_S = 0.1
 BUFFER_RETRY_S = 0.01
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +73,8 @@ class Writer:
         self._syncing: Task[None] | None = None
         self._timer: TimerHandle | None = None
         self._retry: TimerHandle | None = None
-        self._refusal: DiskFull | LogFailed | LogClosed | None = None
+        self._refusal: DiskFull | LogBusy | LogFailed | LogClosed | None = None
+        self._sync_refusal: LogBusy | None = None
         self._waiters: dict[str, list[tuple[int, Future[None]]]] = {"written": [], "synced": []}
 
     # --- appending ------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Writer:
         if size > BATCH_BYTES_MAX:
             raise RecordTooLarge("append", size, BATCH_BYTES_MAX)
         if self._refusal:
-            raise self._refused("none")
+            raise _fresh(self._refusal, "none")
         if self._buffered_bytes + size > self._options.buffered_bytes_max:
             raise BufferFull(
                 f"{self._buffered_bytes} bytes wait to be written; with {size} more they would be "
@@ -141,7 +142,7 @@ class Writer:
     def flush(self) -> None:
         """Writes all that waits. What fails is told to those who wait, not here."""
         self._flush_due = False
-        if isinstance(self._refusal, LogFailed | LogClosed):
+        if self.has_ended:
             return
         self._close_group()
         try:
@@ -150,6 +151,8 @@ class Writer:
             self._refusal = None
         except OSError as error:
             self._write_failed(error)
+        except LogBusy as refusal:
+            self._refuse_for_now(refusal)
         self._wake("written", self.written_offset)
         self._start_syncing()
 
@@ -204,9 +207,10 @@ class Writer:
         if not full.state.sealed:
             full.append([core.seal(full.state.index, end=full.mark(self.durable_offset))])
             self._not_synced(full)
-        faults.point("seglog.before_create")
         salt = runtime.current().chance.random.getrandbits(32)
-        self._segments.create(self.written_offset, salt)
+        with opening():
+            faults.point("seglog.before_create")
+            self._segments.create(self.written_offset, salt)
         self._directory_unsynced = True
         faults.point("seglog.after_create")
 
@@ -216,14 +220,21 @@ class Writer:
             self._unsynced.append(segment)
 
     def _write_failed(self, error: OSError) -> None:
-        if error.errno not in _NO_ROOM:
+        if error.errno in NO_ROOM:
+            full = f"the disk is full: {error}; tried again every {RETRY_S} s"
+            self._refuse_for_now(DiskFull(full))
+        else:
             self._fail(error)
-            return
-        self._refusal = DiskFull(f"the disk is full: {error}; tried again every {FULL_RETRY_S} s")
+
+    def _refuse_for_now(self, refusal: DiskFull | LogBusy) -> None:
+        self._refusal = refusal
         for kind in self._waiters:
-            self._refuse_waiters(kind, self.written_offset, self.next_offset)
+            self._refuse_waiters(kind, refusal, self.written_offset, self.next_offset)
+        self._try_again_later()
+
+    def _try_again_later(self) -> None:
         if self._retry is None:
-            self._retry = self._loop.call_later(FULL_RETRY_S, self._try_again)
+            self._retry = self._loop.call_later(RETRY_S, self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None
@@ -238,7 +249,7 @@ class Writer:
 
     def _start_syncing(self) -> None:
         """A task, if there is something to sync that somebody wants; else a timer, if so asked."""
-        if self._refusal_is_final() or self.written_offset == self.durable_offset:
+        if self.has_ended or self.written_offset == self.durable_offset:
             return
         if self._sync_wanted > self.durable_offset:
             if self._syncing is None or self._syncing.done():
@@ -251,13 +262,14 @@ class Writer:
         self.want_sync(self.written_offset)
 
     async def _sync_rounds(self) -> None:
-        while not self._refusal_is_final():
+        while not self.has_ended:
             if min(self._sync_wanted, self.written_offset) <= self.durable_offset:
                 break
-            await self._sync_once()
+            if not await self._sync_once():
+                break
 
-    async def _sync_once(self) -> None:
-        """One group: all that was written when it began."""
+    async def _sync_once(self) -> bool:
+        """One group: all that was written when it began. Returns whether it is synced."""
         target = self.written_offset
         segments, self._unsynced = self._unsynced, []
         directory_unsynced, self._directory_unsynced = self._directory_unsynced, False
@@ -270,15 +282,30 @@ class Writer:
                 await self._segments.disk.sync_directory(self._segments.directory)
             faults.point("seglog.after_sync")
         except OSError as error:
-            self._fail(error)
-            return
+            if error.errno in NO_DESCRIPTOR:
+                self._sync_later(segments, error)
+            else:
+                self._fail(error)
+            return False
         finally:
             for segment in segments:
                 segment.unpin()
+            self._segments.use(self._segments.active)  # more may have been pinned than stay open
+        self._sync_refusal = None
         self.durable_offset = target
         self.sync_count += 1
         self._mark_synced()
         self._wake("synced", target)
+        return True
+
+    def _sync_later(self, segments: Sequence[Segment], error: OSError) -> None:
+        """The directory could not be opened, so no sync of it has failed: it may be asked again."""
+        self._directory_unsynced = True
+        for segment in segments:
+            self._not_synced(segment)
+        self._sync_refusal = LogBusy(f"the log's directory can't be opened now: {error}")
+        self._refuse_waiters("synced", self._sync_refusal, self.durable_offset, self.written_offset)
+        self._try_again_later()
 
     def _mark_synced(self) -> None:
         """Before anybody is told, the log itself says what is synced: see `core`, rule 1."""
@@ -288,12 +315,12 @@ class Writer:
             try:
                 active.append([active.mark(self.durable_offset)])
             except OSError as error:
-                if error.errno not in _NO_ROOM:  # a mark can wait
+                if error.errno not in NO_ROOM:  # a mark can wait
                     self._fail(error)
 
     async def close(self) -> None:
         """Writes and syncs all that is left. Raises LogFailed if that fails now."""
-        failed_before = self._refusal_is_final()
+        failed_before = self.has_ended
         self.flush()
         self.want_sync(self.written_offset)
         if self._syncing:
@@ -301,7 +328,7 @@ class Writer:
         for timer in (self._timer, self._retry):
             if timer:
                 timer.cancel()
-        if not self._refusal_is_final():
+        if not self.has_ended:
             try:
                 await self._segments.active.file.sync()  # the last mark
             except OSError as error:
@@ -323,9 +350,9 @@ class Writer:
             await self._wait("synced", offset)
 
     async def _wait(self, kind: str, offset: int) -> None:
-        stuck = self._refusal and self.written_offset <= offset < self.next_offset
-        if stuck or self._refusal_is_final():
-            raise self._refused("unknown")
+        stuck = self.written_offset <= offset < self.next_offset
+        if self._refusal and (stuck or self.has_ended):
+            raise _fresh(self._refusal, "unknown")
         future = self._loop.create_future()
         self._waiters[kind].append((offset, future))
         await future
@@ -339,14 +366,16 @@ class Writer:
             if offset < below and not future.done():
                 future.set_result(None)
 
-    def _refuse_waiters(self, kind: str, first: int, below: int | float = inf) -> None:
+    def _refuse_waiters(
+        self, kind: str, refusal: Unavailable, first: int, below: int | float = inf
+    ) -> None:
         """What they wait for may be on the disk or not."""
         kept = []
         for offset, future in self._waiters[kind]:
             if not first <= offset < below:
                 kept.append((offset, future))
             elif not future.done():
-                future.set_exception(self._refused("unknown"))
+                future.set_exception(_fresh(refusal, "unknown"))
         self._waiters[kind] = kept
 
     # --- refusing -------------------------------------------------------------------------------
@@ -356,13 +385,18 @@ class Writer:
 
     def _end(self, refusal: LogFailed | LogClosed) -> None:
         self._refusal = refusal
-        self._refuse_waiters("written", self.written_offset)
-        self._refuse_waiters("synced", self.durable_offset)
+        self._refuse_waiters("written", refusal, self.written_offset)
+        self._refuse_waiters("synced", refusal, self.durable_offset)
 
-    def _refusal_is_final(self) -> bool:
+    def check(self) -> None:
+        if refusal := self._refusal or self._sync_refusal:
+            raise _fresh(refusal, "none")
+
+    @property
+    def has_ended(self) -> bool:
         return isinstance(self._refusal, LogFailed | LogClosed)
 
-    def _refused(self, outcome: str) -> Unavailable:
-        """A fresh error for each caller: a traceback belongs to one of them."""
-        assert self._refusal
-        return type(self._refusal)(str(self._refusal), outcome=outcome)
+
+def _fresh(refusal: Unavailable, outcome: str) -> Unavailable:
+    """One for each caller: a traceback belongs to one of them."""
+    return type(refusal)(str(refusal), outcome=outcome)

@@ -4,7 +4,9 @@
     owner        "key:" and a hash of it; kept by us
 
 A key is no password that somebody thought up, so one round of a fast hash is enough: there are no
-likely keys to try. Whoever reads our tables can't manage a link.
+likely keys to try, and whoever reads the table of links can't manage one. There is one more table:
+a request with an Idempotency-Key has its reply kept for a day, to be repeated, with the key in it.
+Whoever reads that one can manage the links that were made so within the day.
 """
 
 import re

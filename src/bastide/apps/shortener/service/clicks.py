@@ -12,17 +12,25 @@ A power cut may take the unsynced end, and its offsets are given again: counted 
 that come to stand there would be skipped.
 
 The journal is a directory with a random name, which is also its name in the database: if it is
-lost, a new one begins under a new name, and its clicks are not taken for old ones.
+lost, a new one begins under a new name, and its clicks are not taken for old ones. If it is copied,
+and two processes write under one name, then the database is not where we left it. Either would
+take the other's clicks for its own and skip as many; so it stops counting, and says so.
+
+After a failed write or sync the journal is opened again. That is what its log asks for: opening
+writes the unsynced end once more before it syncs it, so that no answered click is taken for safe
+because the kernel forgot that it is not.
 """
 
 import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-from bastide.apps.shortener.contract import JournalBehind, Stats
+import msgspec
+
+from bastide.apps.shortener.contract import JournalBehind, JournalShared, Stats
 from bastide.apps.shortener.core import clicks as core
 from bastide.apps.shortener.core.clicks import Click
 from bastide.apps.shortener.model import DAY_MS, Settings
@@ -31,7 +39,7 @@ from bastide.base.errors import Unavailable
 from bastide.base.rt import runtime
 from bastide.base.tx import Tx
 from bastide.engines.sql.contract import Database
-from bastide.parts.seglog.contract import Options
+from bastide.parts.seglog.contract import DiskFull, LogBusy, LogClosed, LogFailed, Options
 from bastide.parts.seglog.core import Batch, Record, entries
 from bastide.parts.seglog.log import Seglog, open_seglog
 
@@ -53,10 +61,9 @@ async def open_clicks(
     Raises:
         JournalBehind, SegmentDamaged: the journal is not as it was left.
     """
-    journal = _journal_in(directory)
     options = Options(segment_bytes=segment_bytes, sync_within_s=SYNC_WITHIN_S)
-    async with open_seglog(journal, options) as log:
-        clicks = Clicks(log, journal.name, db, settings)
+    async with open_journal(_journal_in(directory), options) as journal:
+        clicks = Clicks(journal, db, settings)
         await clicks.begin()
         yield clicks
 
@@ -68,16 +75,56 @@ def _journal_in(directory: Path) -> Path:
     return directory / (names[0] if names else chance.token(8).hex())
 
 
+@asynccontextmanager
+async def open_journal(directory: Path, options: Options) -> AsyncIterator["Journal"]:
+    async with AsyncExitStack() as opened:
+        journal = Journal(directory, options, opened)
+        await journal.open()
+        yield journal
+
+
+class Journal:
+    """A log that can be opened again in its place. `log` is the one that was opened last."""
+
+    def __init__(self, directory: Path, options: Options, opened: AsyncExitStack) -> None:
+        self.name = directory.name
+        self._directory = directory
+        self._options = options
+        self._opened = opened
+
+    async def open(self) -> None:
+        """Closes what is open. If this fails, the log stays a closed one, which refuses.
+
+        Raises:
+            Unavailable.
+        """
+        try:
+            await self.close()
+            log = open_seglog(self._directory, self._options)
+            self.log = await self._opened.enter_async_context(log)
+        except OSError as error:
+            raise Unavailable(f"the journal of clicks can't be opened: {error}") from error
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+
 class Clicks:
-    def __init__(self, log: Seglog, source: str, db: Database, settings: Settings) -> None:
-        self._log = log
-        self._source = source
+    def __init__(self, journal: Journal, db: Database, settings: Settings) -> None:
+        self._journal = journal
+        self._source = journal.name
         self._db = db
         self._synced = settings.clicks == "synced"
         self._kept_ms = int(settings.clicks_kept_days * DAY_MS)
+        self._bytes_max = settings.clicks_journal_bytes_max
         self._folded = 0
-        self._folding = asyncio.Lock()
-        self._failure: Unavailable | None = None
+        self._uncertain: frozenset[int] = frozenset()
+        """Where the database may be too: a commit would have led there, and its answer was lost."""
+        self._tending = asyncio.Lock()
+
+    @property
+    def _log(self) -> Seglog:
+        return self._journal.log
 
     @property
     def unfolded(self) -> int:
@@ -90,12 +137,8 @@ class Clicks:
         async def body(tx: Tx) -> int:
             return await tx.heard(self._source, PARTITION)
 
-        self._folded = await self._db.transact(body) + 1
-        if self._folded > self._log.next_offset:
-            raise JournalBehind(
-                f"{self._folded} clicks of journal {self._source} are counted, and it holds "
-                f"{self._log.next_offset}: put the newest copy back, or move its directory away"
-            )
+        heard = self._folded = await self._db.transact(body) + 1
+        self._check_it_holds_what_is_counted()
         if self._folded < self._log.first_offset:
             _log.error(
                 "clicks %d to %d are in no total, and the journal has trimmed them: is the "
@@ -103,6 +146,14 @@ class Clicks:
                 *(self._folded, self._log.first_offset - 1),
             )
             self._folded = self._log.first_offset
+            self._uncertain = frozenset({heard})
+
+    def _check_it_holds_what_is_counted(self) -> None:
+        if self._folded > self._log.next_offset:
+            raise JournalBehind(
+                f"{self._folded} clicks of journal {self._source} are counted, and it holds "
+                f"{self._log.next_offset}: put the newest copy back, or move its directory away"
+            )
 
     async def record(self, click: Click) -> None:
         """Returns when the click can't be lost, as far as the setting says.
@@ -110,38 +161,78 @@ class Clicks:
         Raises:
             Unavailable: it may be lost, so the redirect must not be answered.
         """
-        try:
-            offset = self._log.append([Record(core.encode(click))])
-            if self._synced:
-                await self._log.synced(offset)
-            else:
-                await self._log.written(offset)
-            self._failure = None
-        except Unavailable as error:
-            self._failure = error
-            raise
+        offset = self._log.append([Record(core.encode(click))])
+        if self._synced:
+            await self._log.synced(offset)
+        else:
+            await self._log.written(offset)
 
     async def stats(self, link_id: int) -> Stats:
-        """With every click that was answered before this call."""
+        """With every click that was answered before this call; or `pending`."""
+        pending = await self.is_pending()
+        stats = await self._db.one(STATS, link_id=link_id) or Stats(0, 0)
+        return msgspec.structs.replace(stats, pending=pending)
+
+    async def is_pending(self) -> bool:
+        """Counts what can be counted now; whether an answered click may be missing yet."""
+        try:
+            await self.fold()
+        except Unavailable:  # the worker meets it too, and health says so
+            return True
+        return False
+
+    async def tend(self) -> None:
+        """Opens the journal again if its log has failed, then folds. Raises as `fold`."""
+        try:
+            self._log.check()
+        except (LogFailed, LogClosed):
+            await self._open_again()
+        except (DiskFull, LogBusy):
+            return  # health asks the log too, and is well with it; who backs off here would lag
         await self.fold()
-        return await self._db.one(STATS, link_id=link_id) or Stats(0, 0)
+
+    async def _open_again(self) -> None:
+        async with self._tending:
+            await self._journal.open()
+            try:
+                self._check_it_holds_what_is_counted()
+            except JournalBehind:
+                await self._journal.close()
+                raise
+        _log.warning("the journal of clicks had failed, and is open again")
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Seglog]:
+        """The log, for one who folds or trims: nobody else does, or opens it again, meanwhile."""
+        async with self._tending:
+            with suppress(DiskFull, LogBusy):  # it can be read; and trimming makes room
+                self._log.check()
+            yield self._log
 
     async def fold(self) -> None:
-        """Counts every click that is in the journal now."""
+        """Counts every click that is in the journal now.
+
+        Raises:
+            Unavailable: the journal or the database refuses. What is not counted stays.
+            JournalShared.
+        """
         until = self._log.next_offset
         if until > self._folded:
             await self._log.synced(until - 1)
-        async with self._folding:
+        async with self._alone() as log:
             while self._folded < until:
-                await self._fold_some(self._log.read(self._folded, bytes_max=FOLD_BYTES))
+                await self._fold_some(log.read(self._folded, bytes_max=FOLD_BYTES))
 
     async def _fold_some(self, batches: list[Batch]) -> None:
         durable = self._log.durable_offset
         batches = [batch for batch in batches if batch.next_offset <= durable]
         last = batches[-1].next_offset - 1
+        places = self._uncertain | {self._folded}
 
         async def body(tx: Tx) -> None:
             first = await tx.heard(self._source, PARTITION) + 1
+            if first not in places:
+                raise self._shared(first)
             records = [entry.value for batch in batches for entry in entries(batch, first)]
             counts = core.tally(record for record in records if record is not None)
             rows = [
@@ -151,18 +242,32 @@ class Clicks:
             await tx.run_many(TOTALS_RAISE, rows)
             await tx.hear(self._source, PARTITION, last)
 
-        await self._db.transact(body)
+        self._uncertain = places | {last + 1}
+        try:
+            await self._db.transact(body)
+        except Unavailable as error:
+            if error.outcome == "none":
+                self._uncertain = places
+            raise
+        self._uncertain = frozenset()
         self._folded = last + 1
 
+    def _shared(self, counted: int) -> JournalShared:
+        return JournalShared(
+            f"{counted} clicks of journal {self._source} are counted, and we have counted "
+            f"{self._folded}: does another process run with a copy of it? Stop this one and move "
+            f"its journal away; it keeps the clicks that are in no total"
+        )
+
     async def trim(self) -> None:
-        """Drops whole files of clicks that are counted and old enough."""
-        old = self._log.offset_at(runtime.now_ms() - self._kept_ms)
-        await self._log.trim(below_offset=min(old, self._folded))
+        """Drops whole files of clicks that are counted, and old enough or too many to keep."""
+        async with self._alone() as log:
+            old = log.offset_at(runtime.now_ms() - self._kept_ms)
+            await log.trim(below_offset=old, bytes_max=self._bytes_max, never_from=self._folded)
 
     def check(self) -> None:
         """
         Raises:
-            Unavailable: the last click could not be journalled.
+            Unavailable: why a click could not be journalled now.
         """
-        if self._failure is not None:
-            raise self._failure
+        self._log.check()

@@ -150,16 +150,16 @@ class Shortener:
         return _owned(code, await self._found(code), owner)
 
     async def stats(self, code: str, owner: str) -> Stats:
-        """With every click that was answered before this call. Raises as `read`."""
+        """With every click that was answered before this call, or `pending`. Raises as `read`."""
         link = await self.read(code, owner)
         return await self._clicks.stats(link.id)
 
     async def list_links(
         self, owner: str, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Counted]:
-        """The owner's links, the newest first, with every click that was answered before."""
-        await self._clicks.fold()
-        return await self._db.page(
+        """The owner's links, the newest first; their clicks as `stats` has them."""
+        pending = await self._clicks.is_pending()
+        page = await self._db.page(
             LINKS_OF_OWNER,
             lambda counted: counted.link.id,
             first=ID_ABOVE_ALL,
@@ -167,6 +167,7 @@ class Shortener:
             limit=limit,
             owner=owner,
         )
+        return Page([_marked(counted, pending=pending) for counted in page.items], page.next)
 
     async def change(self, code: str, change: Change, owner: str) -> Link:
         """Switch the link on or off, move its end; one that has expired lives again.
@@ -239,8 +240,12 @@ class Shortener:
         )
 
     async def fold_clicks(self) -> None:
-        """Counts the clicks that are journalled."""
-        await self._clicks.fold()
+        """Counts the clicks that are journalled, and sees to it that their journal is open.
+
+        Raises:
+            Unavailable: they wait in the journal; or it can't be opened.
+        """
+        await self._clicks.tend()
 
     async def trim_clicks(self) -> None:
         """Drops journalled clicks that are counted, and old."""
@@ -249,7 +254,7 @@ class Shortener:
     async def health(self) -> None:
         """
         Raises:
-            Unavailable: the database is away, or the last click could not be kept.
+            Unavailable: the database is away, or a click could not be kept now.
         """
         self._clicks.check()
         await self._db.health()
@@ -265,6 +270,10 @@ def _owner_or_new(owner: str | None) -> Owner:
         return Owner(owner)
     key = key_of(runtime.current().chance.token(KEY_BYTES))
     return Owner(owner_of_key(key), key)
+
+
+def _marked(counted: Counted, *, pending: bool) -> Counted:
+    return Counted(counted.link, msgspec.structs.replace(counted.stats, pending=pending))
 
 
 def _check_format(code: str) -> None:
