@@ -24,7 +24,7 @@ from bastide import __version__
 from bastide.base.errors import FAULT, Invalid, Refusal, Unavailable, kind_of
 from bastide.base.manifest import Bench, Command, Manifest, Miswired, load
 from bastide.base.rt import runtime
-from bastide.town import all_manifests, all_settings, manifests
+from bastide.town import all_manifests, all_settings, manifests, refuse_unread
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
@@ -35,14 +35,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COMMAND_TIMEOUT_S = 60.0
+BEGAN_S = runtime.monotonic()  # Python is there, and no system yet
 
 Act = Callable[[argparse.Namespace], None]
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code: 0, or the kind of refusal (base.errors), or 70 for a fault of ours."""
-    arguments = _parser().parse_args(words)
     try:
+        arguments = _parser().parse_args(words)
+        if arguments.act is not _env:  # which shows what may be set
+            refuse_unread(os.environ)
         arguments.act(arguments)
     except (Refusal, Miswired) as error:
         print(f"bastide: {error}", file=sys.stderr)
@@ -107,11 +110,10 @@ def _up(arguments: argparse.Namespace) -> None:
     options = {"BASTIDE_DATA": arguments.data, "BASTIDE_HTTP": arguments.http}
     environ = {**os.environ, **{k: v for k, v in options.items() if v is not None}}
     only = [name.strip() for name in (arguments.only or "").split(",") if name.strip()]
-    started_s = runtime.monotonic()
 
     def started(town: "Town", doors: "Doors") -> None:
         _print_table(town, doors)
-        print(f"ready in {_process_age_s(started_s):.2f} s, {_memory_mb():.0f} MB", flush=True)
+        print(f"ready in {runtime.monotonic() - BEGAN_S:.2f} s, {_memory_mb():.0f} MB", flush=True)
 
     _run(serve(only, environ, started=started))
 
@@ -250,16 +252,6 @@ def _running(manifest: Manifest, data: Path) -> str:
         raise Unavailable(message) from error
     except KeyError as error:
         raise Invalid(f"the town at {data} runs without {manifest.name}") from error
-
-
-def _process_age_s(since_s: float) -> float:
-    """Seconds since the process began, imports and all, where the system tells."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        up_s = float(Path("/proc/uptime").read_text().split()[0])
-        return up_s - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError):
-        return runtime.monotonic() - since_s
 
 
 def _memory_mb() -> float:

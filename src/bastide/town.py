@@ -191,6 +191,8 @@ class Town:
 
     def _chosen(self, setting: Setting) -> str:
         """Where a system really answers: its port may be another than the one that is set."""
+        if setting.variable == f"{PREFIX}HTTP":
+            return urlsplit(self.addresses[""]).netloc
         for manifest in self.manifests:
             if manifest.address and setting.variable == address_variable(manifest):
                 return urlsplit(self.addresses.get(manifest.name, "")).netloc
@@ -294,8 +296,9 @@ def _opener(url: BackendUrl, row: Backend) -> Any:
     try:
         return load(row.opener)
     except ModuleNotFoundError as error:
-        command = f"pip install 'bastide[{row.extra}]'"
-        raise Unavailable(f"{url.safe} needs {error.name}: run {command}") from error
+        extra = f"which the extra {row.extra!r} of bastide brings"
+        message = f"{url.safe} needs {error.name}, {extra}: pip install {error.name}"
+        raise Unavailable(message) from error
 
 
 def _employ(dotted: str, served: Any, use: Use) -> None:

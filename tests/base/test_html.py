@@ -321,6 +321,11 @@ def test_a_field_is_told_by_its_label_hint_and_error(page) -> None:
     assert "<b>" not in told
 
 
+def test_a_required_field_with_a_hint_has_both() -> None:
+    told = page(MACROS + '{{ ui.field("key", "Key", hint="As given.", required=true) }}')
+    assert ' required aria-describedby="key-hint"' in told
+
+
 def test_a_field_without_notes_has_no_description(page) -> None:
     told = page(MACROS + '{{ ui.field("url", "Long address", required=true) }}')
     assert "aria-" not in told

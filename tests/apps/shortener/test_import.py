@@ -116,8 +116,8 @@ def bastide(visitor):
 async def test_the_command_reports_duplicates_and_bad_lines_by_number(bastide, tmp_path, capsys):
     file = tmp_path / "links.txt"
     file.write_bytes(
-        b"https://a.example\n\nhttps://b.example,bee\r\nftp://c.example\nhttps://a.example/\n"
-        b"https://d.example/\xff\nhttps://e.example,bee\nhttps://f.example/" + b"f" * 2048
+        b"https://a.example\n\nhttps://b.example bee\r\nftp://c.example\nhttps://a.example/\n"
+        b"https://d.example/\xff\nhttps://e.example/a,b\tbee\nhttps://f.example/" + b"f" * 2048
     )
     await bastide("import", str(file))
     said = capsys.readouterr().out.splitlines()

@@ -120,19 +120,19 @@ def _file_bytes(path: Path) -> bytes:
 
 
 def _lines(text: bytes) -> Sequence[GivenLine]:
-    """Empty ones are left out; a comma parts the code, so one in an address is written %2C."""
+    """Empty ones are left out; a blank or a tab, which no address has, parts the code."""
     numbered = enumerate(text.splitlines(), start=1)
     return [_line(number, line.strip()) for number, line in numbered if line.strip()]
 
 
 def _line(number: int, line: bytes) -> GivenLine:
     try:
-        address, _, code = line.decode().partition(",")
+        address, *code = line.decode().split(None, 1)
     except UnicodeDecodeError:
         return GivenLine(number, reason="it is not UTF-8")
     if len(address) > TARGET_CHARACTERS_MAX:
         return GivenLine(number, reason=f"longer than {TARGET_CHARACTERS_MAX} characters")
-    return GivenLine(number, address.strip(), code.strip() or None)
+    return GivenLine(number, address, *code)
 
 
 def _import_name(text: bytes, path: Path, days: float | None) -> str:

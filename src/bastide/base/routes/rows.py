@@ -180,9 +180,12 @@ def redirect(location: str, status: int = 303, headers: Mapping[str, str] | None
 
 
 def fingerprint(request: Request) -> bytes:
-    """A hash of all that the request asks for: a repetition must be equal in it."""
+    """A hash of all that the request asks for: a repetition must be equal in it. A system that
+    answers at two addresses is one.
+    """
     made = hashlib.blake2b(digest_size=16)
-    for piece in (request.method, request.path, repr(sorted(request.query.items()))):
+    path = request.path.removeprefix(request.root)
+    for piece in (request.method, path, repr(sorted(request.query.items()))):
         made.update(piece.encode() + b"\0")
     made.update(request.body)
     return made.digest()

@@ -11,6 +11,9 @@ from bastide.engines.sql.service import Sql
 from bastide.engines.sql.workers import sweep_once
 
 _BACKENDS = "bastide.engines.sql.backends"
+_POSTGRES = Backend(
+    f"{_BACKENDS}.postgres.backend:open_postgres", reach="cluster", extra="postgres"
+)
 
 
 @asynccontextmanager
@@ -33,9 +36,8 @@ MANIFEST = Manifest(
     backends={
         "sqlite": Backend(f"{_BACKENDS}.sqlite.backend:open_sqlite", reach="machine"),
         "memory": Backend(f"{_BACKENDS}.sqlite.backend:open_memory", reach="process"),
-        "postgres": Backend(
-            f"{_BACKENDS}.postgres.backend:open_postgres", reach="cluster", extra="postgres"
-        ),
+        "postgres": _POSTGRES,
+        "postgresql": _POSTGRES,
     },
     backend_default="sqlite://",
     benches="bastide.engines.sql.bench:BENCHES",
