@@ -321,7 +321,7 @@ def test_a_field_is_told_by_its_label_hint_and_error(page) -> None:
     assert "<b>" not in told
 
 
-def test_a_required_field_with_a_hint_has_both() -> None:
+def test_a_required_field_with_a_hint_has_both(page) -> None:
     told = page(MACROS + '{{ ui.field("key", "Key", hint="As given.", required=true) }}')
     assert ' required aria-describedby="key-hint"' in told
 

@@ -8,6 +8,8 @@ from hashlib import sha256
 import pytest
 
 from bastide.base.errors import NotFound
+from bastide.base.rt import runtime
+from bastide.base.rt.clock import ManualClock
 from bastide.base.tx import Duplicate, Once
 from bastide.engines.sql import service
 from bastide.engines.sql.contract import (
@@ -18,6 +20,8 @@ from bastide.engines.sql.contract import (
     ValueRefused,
 )
 from tests.engines.sql.kit import open_accounts
+
+HOUR_S = 3600
 
 
 def once(key, request, reply=int):
@@ -330,6 +334,21 @@ async def test_a_request_that_races_itself_has_one_effect_and_one_reply(sql, ban
     assert (await sql.one(bank.get, id=1)).balance == 1
 
 
+@pytest.mark.box("sql.once")
+async def test_a_request_that_creates_and_races_itself_has_one_effect_and_one_reply(sql, bank):
+    """The second must not run into the first one's row: that would look like another's."""
+
+    async def body(tx):
+        await tx.run(bank.note, text="taken once", bytes=None, flag=None)
+        return 7
+
+    for n in range(5):
+        asked = (sql.transact(body, once=once("k", "create")) for _ in range(n + 2))
+        assert set(await asyncio.gather(*asked)) == {7}
+    with pytest.raises(Duplicate):
+        await sql.transact(body, once=once("another", "create"))
+
+
 async def test_a_key_that_comes_with_another_request_is_a_mismatch(sql, bank):
     await open_accounts(sql, bank, 1, balance=0)
 
@@ -376,6 +395,42 @@ async def test_a_sweep_forgets_old_replies_and_keeps_young_ones(sql, bank, monke
     await sql.transact(body, once=once("young", "x"))
     assert await sql.sweep(kept_ms=60_000) == 0
     assert await sql.fetch(bank.once) == ["young"]
+
+
+async def test_a_step_of_the_wall_clock_forgets_no_reply(databases):
+    clock = on_manual_clock()
+    async with databases.open() as sql:
+        for step_s in (0, -25 * HOUR_S, 50 * HOUR_S, -25 * HOUR_S):
+            clock.step(step_s)
+            await sql.transact(seven, once=once(f"at {step_s}", "x"))
+            assert await sql.sweep() == 0
+        clock.advance(24 * HOUR_S - 1)
+        assert await sql.sweep() == 0
+        clock.advance(60 * HOUR_S)  # the stamp that lay in the future is past, too
+        assert await sql.sweep() == 3
+
+
+async def test_a_step_of_the_wall_clock_over_a_restart_forgets_no_reply(durable, bank):
+    clock = on_manual_clock()
+    async with durable.open() as sql:
+        await sql.transact(seven, once=once("k", "x"))
+    clock.step(25 * HOUR_S)
+    async with durable.open() as sql:
+        clock.advance(24 * HOUR_S - 1)
+        assert await sql.sweep() == 0
+        clock.advance(1.001)
+        assert await sql.sweep() == 1
+
+
+def on_manual_clock():
+    """Both hands of the clock, for what this test opens."""
+    clock = ManualClock()
+    runtime.run_on(runtime.Runtime(clock=clock))
+    return clock
+
+
+async def seven(tx):
+    return 7
 
 
 # events

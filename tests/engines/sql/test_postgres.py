@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 
 from bastide.base.errors import Invalid
 from bastide.base.settings import parse_url
-from bastide.base.tx import Duplicate, Once, Statement
+from bastide.base.tx import Duplicate, Once, Statement, changes
 from bastide.engines.sql.backends.postgres import driver, retry, writes
 from bastide.engines.sql.backends.postgres.backend import open_postgres
 from bastide.engines.sql.contract import (
@@ -121,6 +121,18 @@ async def test_a_request_that_races_itself_in_two_processes_has_one_effect(postg
         assert (await one.one(bank.get, id=1)).balance == 1
 
 
+async def test_a_body_survives_that_a_newer_process_moves_the_schema(postgres, bank, beside):
+    async def body(tx):
+        return await tx.fetch(bank.all)
+
+    async with postgres.open(pool_max=1) as sql:
+        await sql.write(bank.open, id=1, owner="x", balance=7)
+        await sql.transact(body)
+        alter = "ALTER COLUMN balance TYPE NUMERIC"
+        await beside.execute(f'ALTER TABLE "{postgres.client}".accounts {alter}')
+        assert [a.balance for a in await sql.transact(body)] == [7]
+
+
 # time
 
 
@@ -220,16 +232,46 @@ async def test_a_refused_value_in_a_group_touches_no_neighbour(postgres, bank):
         assert kinds.count(type(None)) == 34
 
 
+async def test_a_group_whose_task_is_cancelled_leaves_no_queue_without_a_server(postgres, bank):
+    async with postgres.open() as sql:
+        lost = asyncio.create_task(sql.write(bank.open, id=1, owner="x", balance=1))
+        for _ in range(3):
+            await asyncio.sleep(0)  # until it has begun
+        serving = serving_writes()
+        serving[0].cancel()
+        await asyncio.wait(serving)
+        async with asyncio.timeout(5):
+            await sql.write(bank.open, id=2, owner="x", balance=1)
+        lost.cancel()
+        assert (await sql.one(bank.get, id=2)).balance == 1
+
+
+def serving_writes():
+    tasks = asyncio.all_tasks()
+    return [t for t in tasks if t.get_coro().__qualname__ == "Writes._serve"]
+
+
+async def test_a_write_inside_a_transaction_that_was_left_open_is_not_acknowledged(postgres, bank):
+    async with postgres.open(pool_max=1) as sql:
+        with pytest.raises(DatabaseAway) as caught:
+            await sql.write(changes(text("BEGIN")))
+        assert caught.value.outcome == "unknown"
+        await sql.write(bank.open, id=1, owner="x", balance=1)
+        assert await sql.one(bank.count) == 1
+
+
 # a server that is away
 
 
 class Wire:
-    """A relay before the server, that can fall silent or be cut at a commit."""
+    """A relay before the server, that can fall silent, hold back a BEGIN or be cut at a commit."""
 
     def __init__(self, url):
         self.parts = urlsplit(url)
         self.silent = asyncio.Event()
         self.cut_at = None  # None, "before" or "after" the server has the COMMIT
+        self.begins = asyncio.Event()
+        self.begins.set()
         self.writers = set()
 
     async def __aenter__(self):
@@ -263,6 +305,8 @@ class Wire:
             at_commit = b"COMMIT\0" in data and self.cut_at
             if at_commit == "before":
                 raise ConnectionError
+            if b"BEGIN\0" in data:
+                await self.begins.wait()
             if not self.silent.is_set():
                 back.write(data)
         raise ConnectionError
@@ -295,6 +339,20 @@ async def test_a_commit_whose_answer_is_lost_is_unknown(postgres, postgres_url, 
         assert caught.value.outcome == "unknown"
         wire.cut_at = None
         assert await sql.one(bank.count) == kept
+
+
+@pytest.mark.box("sql.body-cut")
+async def test_a_begin_that_comes_late_takes_no_write_with_it(postgres, postgres_url, bank):
+    """The server stalls for longer than `body_s`, and then does what it was told."""
+    options = {"pool_max": 1, "body_s": 0.2}
+    async with Wire(postgres_url) as wire, through(wire, postgres, **options) as sql:
+        await sql.health()
+        wire.begins.clear()
+        with pytest.raises(BodyCut):
+            await sql.transact(partial(opened, bank, 1))
+        wire.begins.set()
+        await sql.write(bank.open, id=2, owner="x", balance=1)
+        assert [a.id for a in await sql.fetch(bank.all)] == [2]
 
 
 @pytest.mark.box("sql.outage")
@@ -394,8 +452,51 @@ def own_server(postgres_url):
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)  # the server may run as another user
         url = engines("start", directory)
-        yield url, partial(engines, directory=directory)
+        yield url, partial(engines, directory=Path(directory))
         engines("stop", directory)
+
+
+async def test_a_connection_that_takes_no_writes_any_more_is_replaced(postgres, bank):
+    """As those to a server that was demoted. First a write finds it, then a body."""
+    read_only = Statement(text("SET default_transaction_read_only = on"), int)
+    async with postgres.open(pool_max=1) as sql:
+        await sql.one(read_only)
+        await sql.write(bank.open, id=1, owner="x", balance=1)
+        await sql.one(read_only)
+        await sql.transact(partial(opened, bank, 2))
+        assert await sql.one(bank.count) == 2
+
+
+@pytest.mark.box("sql.outage")
+async def test_a_standby_is_away_until_it_is_promoted(bank, own_server, monkeypatch):
+    """After a failover: the old primary comes back as a standby, and is promoted again."""
+    url, server = own_server
+    monkeypatch.setattr(retry, "BACKOFF_MAX_S", 0.002)
+    async with (
+        open_postgres(parse_url(url)) as backend,
+        backend.store("bank", None, bank.migrations) as store,
+    ):
+        sql = Sql(store, scan_pause_s=5)
+        await sql.write(bank.open, id=1, owner="x", balance=1)
+        await asyncio.to_thread(server, "halt")
+        cluster = next(server.keywords["directory"].glob("bastide-engines*/postgres"))
+        signal = cluster / "standby.signal"
+        signal.touch()
+        os.chown(signal, cluster.stat().st_uid, cluster.stat().st_gid)
+        await asyncio.to_thread(server, "start")
+        for asked in (
+            sql.write(bank.open, id=2, owner="x", balance=1),
+            sql.transact(partial(opened, bank, 3)),
+        ):
+            with pytest.raises(DatabaseAway, match="no writes") as caught:
+                await asked
+            assert caught.value.outcome == "none"
+        beside = await asyncpg.connect(url)
+        await beside.execute("SET default_transaction_isolation = 'read committed'")
+        assert await beside.fetchval("SELECT pg_promote()")
+        await beside.close()
+        await sql.write(bank.open, id=4, owner="x", balance=1)
+        assert [a.id for a in await sql.fetch(bank.all)] == [1, 4]
 
 
 @pytest.mark.box("sql.outage")

@@ -180,7 +180,18 @@ class FaultyFile(apsw.VFSFile):
     def xSync(self, flags):  # noqa: N802 (SQLite's name)
         if "sync" in self.faults:
             raise apsw.IOError("the disk did not answer")
+        if "index" in self.faults:  # of the log: SQLite extends it after the last frame
+            error = apsw.IOError("no space left for the index")
+            error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
+            raise error
         return super().xSync(flags)
+
+    def xRead(self, amount, offset):  # noqa: N802 (SQLite's name)
+        if "held" in self.faults:
+            raise apsw.BusyError("another process recovers the log")
+        if "unread" in self.faults:
+            raise apsw.IOError("the disk did not answer")
+        return super().xRead(amount, offset)
 
     def xWrite(self, data, offset):  # noqa: N802 (SQLite's name)
         if "full" in self.faults:
@@ -237,6 +248,34 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(sqlite, bank
         disk.clear()
         await sql.write(bank.open, id=2, owner="x", balance=1)
         assert [a.id for a in await sql.fetch(bank.all)] == [1, 2]
+
+
+@pytest.mark.box("sql.full-disk")
+async def test_a_full_disk_that_only_the_logs_index_meets_has_an_unknown_outcome(sqlite, bank):
+    """The commit's frame is in the log by then; it counts if the log is recovered."""
+    async with on_faulty_disk(sqlite) as (sql, disk):
+        disk.add("index")
+        answers = await refused(sql, bank, 5)
+        assert all(isinstance(a, DiskFull) for a in answers), answers
+        assert {a.outcome for a in answers} == {"unknown"}
+        disk.clear()
+        await sql.write(bank.open, id=2, owner="x", balance=1)
+        assert (await sql.one(bank.get, id=2)).balance == 1
+
+
+async def test_a_read_that_waits_outlives_the_failure_of_another(sqlite, bank):
+    async with on_faulty_disk(sqlite) as (sql, disk):
+        assert await sql.one(bank.count) == 0
+        await sql.write(bank.open, id=1, owner="x", balance=1)  # else the page is in memory
+        disk.add("held")
+        waits = asyncio.create_task(sql.one(bank.count))
+        await asyncio.sleep(0)
+        disk.clear()
+        disk.add("unread")
+        with pytest.raises(DatabaseAway):
+            await sql.one(bank.count)
+        disk.clear()
+        assert await waits == 1
 
 
 @pytest.fixture
@@ -437,6 +476,52 @@ async def test_a_cancelled_scan_interrupts_its_statement(sqlite, bank):
             await asyncio.sleep(0.005)  # until its thread is in the statement; either way it ends
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_scan_that_is_cancelled_as_it_begins_ends(sqlite, turns):
+    """Also while its thread is on the way into the statement, which an interrupt then misses."""
+    async with sqlite.open() as sql:
+        task = asyncio.create_task(scanned(sql))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(2):
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_closing_while_a_scan_begins_does_not_hold_the_loop(sqlite):
+    longest_s = 0.0
+
+    async def turning():
+        nonlocal longest_s
+        while True:
+            began_s = time.perf_counter()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.perf_counter() - began_s)
+
+    watch = asyncio.create_task(turning())
+    async with sqlite.open() as sql:
+        task = asyncio.create_task(scanned(sql))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    watch.cancel()
+    assert longest_s < 2
+    with pytest.raises(ScanCut):
+        await task
+
+
+async def test_a_database_that_is_closed_is_away_for_reads_and_scans(sqlite, bank):
+    async with sqlite.open() as sql:
+        await sql.one(bank.count)
+    for read in (sql.one(bank.count), anext(sql.scan(bank.all)), sql.write(bank.open)):
+        with pytest.raises(DatabaseAway, match="closed"):
+            await read
+
+
+async def scanned(sql):
+    async for _ in sql.scan(Statement(text(ENDLESS), int)):
+        pass
 
 
 async def test_a_scan_that_is_left_open_does_not_keep_the_database_from_closing(sqlite, bank):

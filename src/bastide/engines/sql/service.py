@@ -32,7 +32,7 @@ from bastide.engines.sql.contract import (
     RowsOver,
 )
 from bastide.engines.sql.model import Rerun, Snapshot, Store
-from bastide.engines.sql.tables import ONCE_FIND, ONCE_KEEP, ONCE_SWEEP
+from bastide.engines.sql.tables import ONCE_CLAIM, ONCE_FIND, ONCE_REPLY, ONCE_SWEEP
 
 T = TypeVar("T")
 
@@ -52,11 +52,12 @@ class Sql:
         self._scan_pause_s = scan_pause_s
         self._scans = asyncio.Semaphore(SCANS_MAX)
         self._waiting = 0
+        self._age = _Age()
 
     async def transact(self, body: Body[T], *, once: Once[T] | None = None) -> T:
         self._admit()
         if once is not None:
-            body = _repeatable(body, once)
+            body = _repeatable(body, once, self._age.stamp_ms())
         self._waiting += 1
         token = _in_body.set(True)
         try:
@@ -124,7 +125,9 @@ class Sql:
 
     async def sweep(self, *, kept_ms: int = ONCE_KEPT_MS) -> int:
         """Forget the replies that are older than `kept_ms`; how many it were."""
-        before_ms, swept = runtime.now_ms() - kept_ms, 0
+        before_ms, swept = self._age.before_ms(kept_ms), 0
+        if before_ms is None:
+            return 0
 
         async def body(tx: Tx) -> int:
             return await tx.run(ONCE_SWEEP, before_ms=before_ms, limit=SWEEP_ROWS_MAX)
@@ -165,30 +168,60 @@ def _place(cursor: str, first: int | str) -> int | str:
     return place_of(cursor, tuple[str])[0]
 
 
-def _repeatable(body: Body[T], once: Once[T]) -> Body[T]:
-    """`body`, but a request that was answered before gets that answer and has no second effect."""
+def _repeatable(body: Body[T], once: Once[T], at_ms: int) -> Body[T]:
+    """`body`, but a request that was answered before gets that answer and has no second effect.
+
+    The key is claimed before the body runs: of two that run at once, the second waits there, and
+    not at a row of the body, whose refusal would look like its own.
+    """
 
     async def body_once(tx: Tx) -> T:
-        kept = await tx.one(ONCE_FIND, key=once.key)
-        if kept is not None:
-            if kept.fingerprint != once.fingerprint:
-                raise OnceMismatch("this key was used before, for another request", key=once.key)
-            return msgspec.json.decode(kept.reply, type=once.reply)
-        reply = await body(tx)
-        stored = msgspec.json.encode(reply)
         try:
-            await tx.run(
-                ONCE_KEEP,
-                key=once.key,
-                fingerprint=once.fingerprint,
-                reply=stored,
-                at_ms=runtime.now_ms(),
+            claimed = await tx.run(
+                ONCE_CLAIM, key=once.key, fingerprint=once.fingerprint, at_ms=at_ms
             )
-        except Duplicate as error:  # the same request, in another process, came first
+        except Duplicate as error:  # the same request, on another connection, came first
             raise Rerun from error
+        if not claimed:
+            return await _kept(tx, once)
+        reply = await body(tx)
+        await tx.run(ONCE_REPLY, of=once.key, reply=msgspec.json.encode(reply))
         return reply
 
     return body_once
+
+
+async def _kept(tx: Tx, once: Once[T]) -> T:
+    """The reply to the same request, when it was made before."""
+    kept = await tx.one(ONCE_FIND, key=once.key)
+    assert kept is not None, "the claim has seen it, in this transaction"
+    if kept.fingerprint != once.fingerprint:
+        raise OnceMismatch("this key was used before, for another request", key=once.key)
+    return msgspec.json.decode(kept.reply, type=once.reply)
+
+
+class _Age:
+    """How old a reply is: both hands of the clock must have gone far enough, since the wall clock
+    may step. A stamp never lags behind what was the wall clock at the start and has gone on
+    evenly; nothing is old before this process has itself run for as long as replies are kept, as
+    it can't know how long those that it found here have lain.
+    """
+
+    def __init__(self) -> None:
+        self._began_ms = runtime.now_ms()
+        self._began_s = runtime.monotonic()
+
+    def stamp_ms(self) -> int:
+        return max(runtime.now_ms(), self._began_ms + self._run_ms())
+
+    def before_ms(self, kept_ms: int) -> int | None:
+        """Stamps below are older than `kept_ms`; None while there can be none."""
+        if self._run_ms() < kept_ms:
+            return None
+        return min(runtime.now_ms(), self._began_ms + self._run_ms()) - kept_ms
+
+    def _run_ms(self) -> int:
+        return int((runtime.monotonic() - self._began_s) * 1000)
 
 
 class _Pause:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     delete,
     exists,
     insert,
+    literal,
     select,
     update,
 )
@@ -97,7 +98,20 @@ def number(value: int) -> int:
 ONCE_FIND = Statement(
     select(once.c.fingerprint, once.c.reply).where(once.c.key == bindparam("key")), Kept
 )
-ONCE_KEEP = changes(insert(once))
+ONCE_CLAIM = changes(  # no row, if the key is taken
+    insert(once).from_select(
+        ["key", "fingerprint", "reply", "at_ms"],
+        select(
+            bindparam("key", type_=Text),
+            bindparam("fingerprint", type_=LargeBinary),
+            literal(b"", LargeBinary),
+            bindparam("at_ms", type_=BigInteger),
+        ).where(~exists(select(once.c.key).where(once.c.key == bindparam("key")))),
+    )
+)
+ONCE_REPLY = changes(
+    update(once).where(once.c.key == bindparam("of", type_=Text)).values(reply=bindparam("reply"))
+)
 ONCE_SWEEP = changes(
     delete(once).where(
         once.c.key.in_(

@@ -173,12 +173,18 @@ class PostgresStore:
         return result
 
     async def _roll_back(self, connection: Connection) -> None:
-        """Whatever goes wrong here: the connection is thrown away, and the server rolls back."""
-        if connection.is_in_transaction():
-            try:
-                await connection.execute("ROLLBACK")
-            except ERRORS:
-                connection.terminate()
+        """Whatever goes wrong here: the connection is thrown away, and the server rolls back.
+
+        Not in a transaction means that the answer to BEGIN has not been seen. It may still take
+        effect, and whoever had the connection next would be in a transaction without knowing.
+        """
+        if not connection.is_in_transaction():
+            connection.terminate()
+            return
+        try:
+            await connection.execute("ROLLBACK")
+        except ERRORS:
+            connection.terminate()
 
     async def _commit(self, connection: Connection) -> None:
         try:

@@ -34,7 +34,13 @@ _LOST = (
     asyncpg.InternalClientError,
     ConnectionError,
 )
-_LOSERS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, Rerun)
+_LOSERS = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidCachedStatementError,  # a newer process moved the schema meanwhile
+    Rerun,
+)
+_DEMOTED = "the server takes no writes any more"
 
 
 def lost_race(error: Exception) -> bool:
@@ -46,7 +52,19 @@ def lost_connection(error: Exception) -> bool:
     if isinstance(error, asyncpg.QueryCanceledError):
         return False
     closed = isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
-    return closed or isinstance(error, _LOST)
+    return closed or isinstance(error, _LOST) or demoted(error)
+
+
+def demoted(error: Exception) -> bool:
+    """The server became a standby: nothing was done, and its connections lead to the wrong one.
+
+    A standby that has no serializable transactions says so with a general code; asked for is the
+    function in the server that refuses, since its message is in the server's language.
+    """
+    if isinstance(error, asyncpg.FeatureNotSupportedError):
+        place = getattr(error, "server_source_function", None)
+        return place == "GetSerializableTransactionSnapshot"
+    return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
 
 
 def translated(error: Exception) -> Exception:
@@ -64,6 +82,8 @@ def translated(error: Exception) -> Exception:
             return DatabaseAway(f"the database does not answer: {_message(error)}")
     if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):
         return BodyMiswritten("a body awaited two verbs of its `tx` at once")
+    if demoted(error):
+        return DatabaseAway(f"{_DEMOTED}: {_message(error)}")
     if lost_connection(error):
         return DatabaseAway(f"the connection was lost: {_message(error)}")
     return error
@@ -126,6 +146,11 @@ class Connections:
                 yield connection
             except (asyncio.CancelledError, OSError, asyncpg.InterfaceError):
                 connection.terminate()  # a statement may still be on its way
+                raise
+            except asyncpg.PostgresError as error:
+                if demoted(error):
+                    connection.terminate()
+                    self.close()  # those that wait lead to the same server
                 raise
             finally:
                 self._give_back(connection)

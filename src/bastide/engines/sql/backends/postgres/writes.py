@@ -21,6 +21,7 @@ from bastide.engines.sql.backends.postgres.driver import (
     ERRORS,
     Connections,
     arguments,
+    demoted,
     lost_connection,
     lost_race,
     refuse,
@@ -63,9 +64,12 @@ class Writes:
 
     async def _serve(self, statement: Statement[object], text: str) -> None:
         queue = self._queues[statement]
-        while queue:
-            await self._write(text, [queue.popleft() for _ in range(min(len(queue), GROUP_MAX))])
-        del self._queues[statement]
+        try:
+            while queue:
+                count = min(len(queue), GROUP_MAX)
+                await self._write(text, [queue.popleft() for _ in range(count)])
+        finally:  # else the next write would queue where nobody serves
+            del self._queues[statement]
 
     async def _write(self, text: str, group: Sequence[Asked]) -> None:
         group = [asked for asked in group if not asked[0].done()]  # without who was cancelled
@@ -89,13 +93,17 @@ class Writes:
             try:
                 await connection.executemany(text, rows)
             except ERRORS as error:
+                if lost_race(error) or demoted(error):
+                    raise
                 if lost_connection(error) or isinstance(error, OSError):
                     connection.terminate()
                     lost = f"the answer to the write was lost: {error}"
                     raise DatabaseAway(lost, outcome="unknown") from error
-                if lost_race(error):
-                    raise
                 refuse(error)
+            if connection.is_in_transaction():
+                connection.terminate()
+                inside = "the write ran inside a transaction that was left open"
+                raise DatabaseAway(inside, outcome="unknown")
 
 
 def _answer(group: Sequence[Asked], error: Exception | None) -> None:

@@ -117,6 +117,6 @@ class SqliteStore:
         await self._reader.fetch(VERSION_FIND, {"owner": "frame"}, 1)
 
     async def close(self) -> None:
-        self._scans.close()
+        await self._scans.close()
         self._reader.close()
         await self._writer.close()

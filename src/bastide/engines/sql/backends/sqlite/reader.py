@@ -29,6 +29,8 @@ from bastide.engines.sql.model import SqliteOptions, Values
 T = TypeVar("T")
 
 BUSY_S = 0.005
+SCAN_STEPS = 50 * PROGRESS_STEPS  # some 10 ms: each look costs the thread a turn at the lock
+CLOSED = "the database is closed"
 
 
 class Reader:
@@ -41,6 +43,7 @@ class Reader:
         self._deadline_s = inf
         self._connection: apsw.Connection | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def fetch(self, statement: Statement[T], values: Values, limit: int) -> list[T]:
         compiled = statement.compiled(DIALECT, None)
@@ -49,15 +52,14 @@ class Reader:
         try:
             found = self._fetched(connection, compiled.text, values, limit)
         except apsw.BusyError:
-            found = await self._fetched_later(connection, compiled.text, values, limit)
+            found = await self._fetched_later(compiled.text, values, limit)
         except ERRORS as error:
             self._fail(error)
         return [made(statement, compiled, columns) for columns in found]
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close(True)
-            self._connection = None
+        self._closed = True
+        self._drop()
 
     def _fetched(
         self, connection: apsw.Connection, text: str, values: Values, limit: int
@@ -65,14 +67,15 @@ class Reader:
         self._deadline_s = self._monotonic() + self._options.body_s
         return list(islice(connection.execute(text, values), limit))
 
-    async def _fetched_later(
-        self, connection: apsw.Connection, text: str, values: Values, limit: int
-    ) -> list[tuple[Any, ...]]:
-        """Another process recovers the log, or holds the file for itself."""
+    async def _fetched_later(self, text: str, values: Values, limit: int) -> list[tuple[Any, ...]]:
+        """Another process recovers the log, or holds the file for itself. Meanwhile another read
+        may have failed, and dropped the connection.
+        """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._options.busy_s
         while loop.time() < until_s:
             await asyncio.sleep(BUSY_S)
+            connection = self._connection or await self._open()
             try:
                 return self._fetched(connection, text, values, limit)
             except apsw.BusyError:
@@ -83,6 +86,8 @@ class Reader:
 
     async def _open(self) -> apsw.Connection:
         async with self._opening:
+            if self._closed:
+                raise DatabaseAway(CLOSED)
             if self._connection is None:
                 with ThreadPoolExecutor(1) as thread:
                     connection = await opened(thread, self._path, self._options)
@@ -93,8 +98,13 @@ class Reader:
 
     def _fail(self, error: Exception) -> NoReturn:
         if isinstance(error, apsw.IOError | apsw.CantOpenError):
-            self.close()  # the next read opens the file again
+            self._drop()  # the next read opens the file again
         refuse(error)
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close(True)
+            self._connection = None
 
     def _overdue(self) -> bool:
         return self._monotonic() > self._deadline_s
@@ -108,11 +118,14 @@ class Scans:
         self._options = options
         self._threads = ThreadPoolExecutor(SCANS_MAX, thread_name_prefix=f"{client}-scan")
         self._open: set[SqliteSnapshot[Any]] = set()
+        self._closed = False
 
     @asynccontextmanager
     async def snapshot(
         self, statement: Statement[T], values: Values
     ) -> AsyncIterator["SqliteSnapshot[T]"]:
+        if self._closed:
+            raise DatabaseAway(CLOSED)
         snapshot = SqliteSnapshot(statement, values, self._threads)
         self._open.add(snapshot)
         try:
@@ -126,9 +139,10 @@ class Scans:
         for snapshot in self._open:
             snapshot.cut()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        self._closed = True
         self.cut_all()
-        self._threads.shutdown()
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
 
 class SqliteSnapshot(Generic[T]):
@@ -167,12 +181,14 @@ class SqliteSnapshot(Generic[T]):
             self._connection = None
 
     def _interrupt(self) -> None:
+        """At once if a statement runs. One that begins only now hears of `_cut` by itself."""
         if self._connection is not None:
             self._connection.interrupt()
 
     def _begin(self, path: Path, options: SqliteOptions) -> None:
         self._connection = connect(path, options)
         self._connection.execute("PRAGMA query_only = ON")
+        self._connection.set_progress_handler(lambda: self._cut, SCAN_STEPS)
         self._cursor = self._connection.execute(self._compiled.text, self._values)
 
     def _next(self, count: int) -> list[T]:
@@ -188,6 +204,7 @@ class SqliteSnapshot(Generic[T]):
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
+            self._cut = True
             self._interrupt()
             await asyncio.gather(job, return_exceptions=True)
             raise

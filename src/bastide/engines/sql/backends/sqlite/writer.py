@@ -181,11 +181,13 @@ class Writer:
 
     async def _not_committed(self, connection: apsw.Connection, error: Exception) -> Exception:
         told = translated(error)
-        if isinstance(told, DiskFull):  # the log lacks its last frame: certainly not committed
+        if isinstance(error, apsw.FullError):  # the log lacks its last frame: not committed
             with suppress(apsw.Error):  # SQLite may have rolled back by itself
                 connection.execute("ROLLBACK")
             return told
         await self._drop()
+        if isinstance(told, DiskFull):  # the log has its last frame, but its index had no room
+            return DiskFull(str(told), outcome="unknown")
         return DatabaseAway(f"the answer to the commit was lost: {error}", outcome="unknown")
 
     async def _checkpoint(self, connection: apsw.Connection) -> None:
