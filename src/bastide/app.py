@@ -334,7 +334,9 @@ class _Protocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(LINGER_S, self.transport.close)
 
     def _cut_off(self) -> None:
-        if not self.transport.is_closing():
+        if not self._head_bytes:  # kept ready by a browser, which would take a reply for its own
+            self.transport.close()
+        elif not self.transport.is_closing():
             limits = f"{HEAD_BYTES_MAX} bytes, within {HEAD_S} s"
             self.send_400_response(f"A request's head has at most {limits}.")
 

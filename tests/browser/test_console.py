@@ -17,6 +17,9 @@ PAGES = {
     "metrics-of-doors": "/systems/console/metrics",
     "no-backends": "/systems/console/backends",
 }
+RATE = re.compile(r"(<0\.1|\d+(\.\d)?)/s")
+RATE_OF_SOME = re.compile(r"^(?!0/s)\S+/s$")
+IDLE_MS = 30_000  # a rate is of ten seconds, and clicks are written a little later
 LOADED_BYTES_MAX = 150_000
 ANSWER_MS_MAX = 100
 
@@ -98,6 +101,67 @@ def test_the_palette_does_an_action(town, page) -> None:
     tab.keyboard.press("Enter")
     assert tab.locator("html").get_attribute("data-scheme") == "dark"
     assert not tab.locator("#palette").is_visible()
+
+
+@pytest.mark.box("console.map")
+def test_a_short_link_that_is_clicked_lights_up_its_edge(town, page) -> None:
+    home, reader = page(town.http), page(town.address("shortener") + "/")
+    reader.get_by_label("Long address").fill("https://example.com/far/away")
+    reader.get_by_role("button", name="Shorten").click()
+    short = reader.get_by_role("link", name="Follow it").get_attribute("href")
+    reader.close()
+    edge, figure = home.locator("#edge-shortener-sql"), home.locator("#figure-shortener-sql")
+    figure.wait_for()  # of the shortening, which must be over before the click
+    home.locator("#edge-shortener-sql.weight-0").wait_for(timeout=IDLE_MS, state="attached")
+    assert figure.count() == 0
+    assert home.request.get(short, max_redirects=0).status == 302  # no further than our answer
+    figure.wait_for()
+    assert RATE.fullmatch((figure.text_content() or "").strip())
+    assert "weight-0" not in (edge.get_attribute("class") or "")
+
+
+@pytest.mark.box("console.no-barriers")
+def test_the_map_at_work_is_without_barriers_and_the_tables_say_its_rates(
+    town, page, faults_of, look
+) -> None:
+    width, scheme = look
+    tab = page(town.http, width=width, scheme=scheme)
+    httpx.get(f"{town.address('ids')}/api/new", params={"count": 3}).raise_for_status()
+    row = tab.get_by_role("row").filter(has=tab.get_by_role("rowheader", name="ids"))
+    row.locator("td[data-label='from outside']").get_by_text(RATE_OF_SOME).wait_for()
+    assert faults_of(tab, f"map-{width}-{scheme}") == []
+
+
+@pytest.mark.box("console.map-lights")
+def test_a_figure_that_changed_fades_for_who_wants_motion(town, page) -> None:
+    tab = page(town.http)
+    tab.emulate_media(reduced_motion="no-preference")
+    httpx.get(f"{town.address('ids')}/api/new", params={"count": 3}).raise_for_status()
+    lit = tab.locator("#figure-outside-ids[class*=lit-]")
+    lit.wait_for()
+    style = (
+        "(e) => [getComputedStyle(e).animationName, getComputedStyle(e).animationIterationCount]"
+    )
+    name, times = lit.evaluate(style)
+    assert (name.startswith("light-up"), times) == (True, "1")
+    tab.emulate_media(reduced_motion="reduce")
+    assert tab.locator("#figure-outside-ids").evaluate(style)[0] == "none"
+
+
+@pytest.mark.box("console.map-table")
+def test_a_narrow_page_has_the_tables_instead_of_the_map(town, page) -> None:
+    tab = page(town.http, width=360)
+    assert not tab.locator(".map").is_visible()
+    assert tab.get_by_role("table").count() == 2
+    assert tab.get_by_role("rowheader", name="shortener").is_visible()
+
+
+@pytest.mark.box("console.map")
+def test_a_system_on_the_map_leads_to_its_page_by_keyboard(town, page) -> None:
+    tab = page(town.http)
+    tab.get_by_role("link", name=re.compile("^sql, .* a second, well$")).focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/systems/sql")
 
 
 def paper(tab) -> str:

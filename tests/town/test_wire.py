@@ -172,5 +172,11 @@ def test_a_body_that_dribbles_after_its_refusal_is_cut_off(town) -> None:
             pass
 
 
+def test_a_connection_that_is_kept_ready_is_closed_without_a_word(town) -> None:
+    """A browser would take a reply for the answer to the request that it is about to send."""
+    with _wire(town) as wire:
+        assert wire.recv(65_536) == b""
+
+
 def test_no_server_is_named(town) -> None:
     assert b"\r\nserver:" not in said(town, b"GET /healthz HTTP/1.1\r\n" + CLOSE).lower()

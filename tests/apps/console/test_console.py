@@ -17,7 +17,7 @@ PAGES = (
     *("/systems/ids/metrics", "/fragments/town", "/fragments/rail", "/fragments/systems/ids/pulse"),
     "/fragments/systems/ids/metrics",
 )
-DOORS = (*PAGES, "/api/systems", "/api/systems/ids")
+DOORS = (*PAGES, "/api/map", "/api/systems", "/api/systems/ids")
 BROWSER = {"accept": "text/html"}
 
 
@@ -42,12 +42,17 @@ async def beat(town: RaisedTown, seconds: float = 2.0) -> None:
 @pytest.mark.box("console.systems-by-floor")
 async def test_the_front_page_shows_every_system_where_it_is_and_what_it_stands_on(town) -> None:
     told = await read(town, "/")
-    assert told.index(">Apps") < told.index("/systems/shortener") < told.index(">Engines")
+    tables = told[told.index(">Apps") :]
+    assert (
+        tables.index("/systems/shortener")
+        < tables.index(">Engines")
+        < tables.index('"title" href="/systems/ids"')
+    )
     for manifest in town.town.manifests:
         assert f'href="/systems/{manifest.name}"' in told
         assert manifest.summary in told
     assert town.town.address_of("ids") in told
-    assert "stands on" in told
+    assert "Stands on" in told
     assert "well" in told
 
 

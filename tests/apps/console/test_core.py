@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastide.apps.console.core import Looks
+from bastide.apps.console.core.rates import Looks
 
 STEPS = st.lists(st.tuples(st.floats(0.01, 100), st.integers(0, 10**6)), min_size=1, max_size=40)
 

@@ -12,6 +12,7 @@ from bastide.base.errors import NotFound
 from bastide.base.settings import Setting
 
 NAME_MAX = 100
+OUTSIDE = "outside"  # whoever calls at the doors, as a client
 
 
 class NoSuchSystem(NotFound):
@@ -37,6 +38,30 @@ class SystemState(msgspec.Struct, frozen=True, kw_only=True):
     carries: Sequence[str]
     calls_per_s: float
     try_line: str
+
+
+class EdgeCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """All calls of `system` by `client`, which stands on it; OUTSIDE stands for the requests at its
+    doors. Means of the last ten seconds; those `before` are of a beat earlier. Failed is what was
+    away or broken: another refusal is an answer.
+    """
+
+    client: str
+    system: str
+    per_s: float
+    failed_per_s: float
+    per_s_before: float
+    failed_per_s_before: float
+
+
+class TownMap(msgspec.Struct, frozen=True):
+    """The systems from the ground up, and every edge between two, also one without calls; `beat` is
+    how often the town has been looked at.
+    """
+
+    beat: int
+    systems: Sequence[SystemState]
+    edges: Sequence[EdgeCalls]
 
 
 class VerbCalls(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ two seconds.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bastide.apps.console.pages.drawing import drawing_of
 from bastide.apps.console.service.console import Console
 from bastide.base.gate import operator
 from bastide.base.html import charts
@@ -12,6 +13,8 @@ from bastide.base.html.pages import Pages
 from bastide.base.html.readme import readme
 from bastide.base.metrics import BUCKETS_S
 from bastide.base.routes.rows import Reply, Request, Row, route
+
+SPARK_POINTS = 30  # a minute: more than that isn't seen, and forty systems have forty
 
 
 async def show_town(console: Console, request: Request, pages: Pages) -> Reply:
@@ -59,9 +62,11 @@ async def show_all_settings(console: Console, request: Request, pages: Pages) ->
 
 
 async def _systems(console: Console, request: Request, pages: Pages, template: str) -> Reply:
-    states = await console.systems()
-    lines = {s.name: charts.line(console.counts.line(s.name)) for s in states}
-    return pages.reply(template, request, at="", states=states, lines=lines)
+    town_map = await console.map()
+    states = town_map.systems
+    lines = {s.name: charts.line(console.counts.line(s.name)[-SPARK_POINTS:]) for s in states}
+    drawn = drawing_of(town_map, console.layout)
+    return pages.reply(template, request, at="", states=states, lines=lines, drawn=drawn)
 
 
 async def _seen(console: Console, name: str) -> Mapping[str, Any]:

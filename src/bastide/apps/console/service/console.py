@@ -6,9 +6,17 @@ given to the metrics, where the rail of every page reads them.
 
 from collections.abc import Mapping, Sequence
 
-from bastide.apps.console.contract import BackendInForce, NoSuchSystem, SystemDetail, SystemState
+from bastide.apps.console.contract import (
+    OUTSIDE,
+    BackendInForce,
+    NoSuchSystem,
+    SystemDetail,
+    SystemState,
+    TownMap,
+)
+from bastide.apps.console.core.layout import layout_of
 from bastide.apps.console.service.counts import Counts
-from bastide.base.html.shell import UNRATED, has_page, tell_shell
+from bastide.base.html.shell import FLOORS, UNRATED, has_page, tell_shell
 from bastide.base.manifest import Health, Manifest, TownView
 from bastide.base.rt.runtime import Runtime
 
@@ -19,6 +27,14 @@ class Console:
         self.counts = Counts(runtime.metrics, [m.name for m in town.manifests])
         self._runtime = runtime
         self._health: Mapping[str, Health] = {}
+        self.layout = layout_of(
+            [
+                {m.name: town.needs_of(m.name) for m in town.manifests if m.floor == floor}
+                for floor in FLOORS
+            ],
+            outside=OUTSIDE,
+            doors={m.name for m in town.manifests if m.doors},
+        )
         for manifest in town.manifests:
             self._publish(manifest.name)
 
@@ -32,6 +48,12 @@ class Console:
         if not self._health:
             await self.beat()
         return [self._state(manifest) for manifest in self.town.manifests]
+
+    async def map(self) -> TownMap:
+        """The systems and the calls between them, as the last beat found them."""
+        states = await self.systems()
+        edges = [self.counts.edge(line.client, line.system) for line in self.layout.lines]
+        return TownMap(self.counts.beats, states, edges)
 
     async def read(self, name: str) -> SystemState:
         """

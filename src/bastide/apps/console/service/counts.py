@@ -6,8 +6,9 @@ every beat, for the rates, and by everything else when somebody opens a page.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from bastide.apps.console.contract import DoorCalls, Figure, VerbCalls
-from bastide.apps.console.core import Looks
+from bastide.apps.console.contract import OUTSIDE, DoorCalls, EdgeCalls, Figure, VerbCalls
+from bastide.apps.console.core.rates import Looks
+from bastide.base.errors import Refusal
 from bastide.base.html.shell import SYSTEM_OK, SYSTEM_PER_S
 from bastide.base.metrics import (
     BUCKETS_S,
@@ -25,6 +26,10 @@ LINE_LOOKS = 150  # five minutes of beats
 RATE_LOOKS = 6  # ten seconds
 HTTP_SECONDS = "bastide_http_seconds"
 HTTP_REQUESTS = "bastide_http_requests_total"
+EDGE, EDGE_FAILED = "edge", "edge failed"  # what is added up for the map, beside the metrics' names
+FAULT_STATUS = 500
+PROBE = "health"  # the beat's own question, passed on: counted by verb, but no traffic
+WENT_AWAY = ("CancelledError", "GeneratorExit")
 SHOWN_ELSEWHERE = {
     *(CALL_SECONDS, CALLS, CALLS_FAILED, HTTP_SECONDS, HTTP_REQUESTS, SYSTEM_OK, SYSTEM_PER_S)
 }
@@ -38,7 +43,9 @@ class Counts:
         self._registry = registry
         self._systems = systems
         self._totals: Looks[str] = Looks(LINE_LOOKS)
-        self._series: Looks[Key] = Looks(RATE_LOOKS)
+        self._series: Looks[Key] = Looks(RATE_LOOKS + 1)  # and the rates of the beat before
+        self._faults: dict[str, bool] = {}
+        self.beats = 0
 
     def look(self, now_s: float) -> None:
         """Take the totals of every series. O(series): about a microsecond each."""
@@ -46,8 +53,15 @@ class Counts:
         totals = dict.fromkeys(self._systems, 0.0)
         for key, value in self._counts():
             series[key] = series.get(key, 0.0) + value
+            if _is_probe(key):
+                continue
+            edge = _edge_of(key)
+            series[edge] = series.get(edge, 0.0) + value
             if key[1] in totals:
                 totals[key[1]] += value
+        for edge, value in self._failures():
+            series[edge] = series.get(edge, 0.0) + value
+        self.beats += 1
         self._series.add(now_s, series)
         self._totals.add(now_s, totals)
 
@@ -63,6 +77,18 @@ class Counts:
     def per_s(self, system: str) -> float:
         """The same, as the mean of the last ten seconds."""
         return self._totals.per_s(system, looks=RATE_LOOKS)
+
+    def edge(self, client: str, system: str) -> EdgeCalls:
+        """All calls of `system` by `client`; by OUTSIDE, the requests at its doors."""
+        key, failed = (EDGE, client, system), (EDGE_FAILED, client, system)
+        return EdgeCalls(
+            client=client,
+            system=system,
+            per_s=self._series.per_s(key, looks=RATE_LOOKS),
+            failed_per_s=self._series.per_s(failed, looks=RATE_LOOKS),
+            per_s_before=self._series.per_s(key, looks=RATE_LOOKS, ago=1),
+            failed_per_s_before=self._series.per_s(failed, looks=RATE_LOOKS, ago=1),
+        )
 
     def calls_of(self, system: str) -> Sequence[VerbCalls]:
         """Others' calls of `system`, of each verb that it offers them."""
@@ -107,6 +133,22 @@ class Counts:
         for labels, series in self._family(HTTP_REQUESTS).items():
             named = dict(labels)
             yield (HTTP_REQUESTS, named["system"], named["door"]), _value(series)
+
+    def _failures(self) -> Iterator[tuple[Key, float]]:
+        for labels, series in self._family(CALLS_FAILED).items():
+            named = dict(labels)
+            if named["verb"] != PROBE and self._is_fault(named["outcome"]):
+                yield (EDGE_FAILED, named["client"], named["system"]), _value(series)
+        for labels, series in self._family(HTTP_REQUESTS).items():
+            named = dict(labels)
+            if int(named["status"]) >= FAULT_STATUS:
+                yield (EDGE_FAILED, OUTSIDE, named["system"]), _value(series)
+
+    def _is_fault(self, outcome: str) -> bool:
+        """Of an error's name; found out when it is first seen, and then the error exists."""
+        if outcome not in self._faults:
+            self._faults[outcome] = outcome not in WENT_AWAY and not _is_answer(outcome)
+        return self._faults[outcome]
 
     def _verb(self, labels: Mapping[str, str], other: str) -> VerbCalls:
         key = (CALLS, labels["system"], labels["verb"], labels["client"])
@@ -170,3 +212,23 @@ def _value(series: Series) -> float:
             return series.read()
         case Histogram():
             return float(series.count)
+
+
+def _is_probe(key: Key) -> bool:
+    return key[0] == CALLS and key[2] == PROBE
+
+
+def _edge_of(key: Key) -> Key:
+    """Who calls whom, of what `_counts` gives."""
+    client = key[3] if key[0] == CALLS else OUTSIDE
+    return (EDGE, client, key[1])
+
+
+def _is_answer(outcome: str) -> bool:
+    return any(kind.__name__ == outcome and kind.status < FAULT_STATUS for kind in _below(Refusal))
+
+
+def _below(kind: type[Refusal]) -> Iterator[type[Refusal]]:
+    for narrower in kind.__subclasses__():
+        yield narrower
+        yield from _below(narrower)

@@ -41,13 +41,16 @@ class Looks(Generic[KeyT]):
             self._looks.pop()
         self._looks.append((at_s, totals))
 
-    def per_s(self, key: KeyT, *, looks: int) -> float:
-        """The mean over the newest `looks`, or as many as there are; 0 before the second."""
+    def per_s(self, key: KeyT, *, looks: int, ago: int = 0) -> float:
+        """The mean over the newest `looks`, or as many as there are; 0 before the second. What it
+        was `ago` looks ago can be asked as far as looks are kept.
+        """
         assert looks >= 2
-        if len(self._looks) < 2:
+        newest = len(self._looks) - 1 - ago
+        if newest < 1:
             return 0.0
-        first = max(len(self._looks) - looks, 0)
-        (from_s, before), (to_s, after) = self._looks[first], self._looks[-1]
+        first = max(newest + 1 - looks, 0)
+        (from_s, before), (to_s, after) = self._looks[first], self._looks[newest]
         return (after.get(key, 0.0) - before.get(key, 0.0)) / (to_s - from_s)
 
     def line(self, key: KeyT) -> Sequence[float]:
