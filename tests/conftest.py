@@ -2,6 +2,13 @@ import os
 
 import pytest
 
+from tools.record import Recorder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What the tests show is kept for `bastide quality`."""
+    config.pluginmanager.register(Recorder(config.rootpath), "recorder")
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -4,8 +4,9 @@ python -m tools.docs             says which table is not as the code has it, and
 python -m tools.docs --write     writes them
 
 A table stands between `<!-- generated:NAME -->` and `<!-- /generated -->`. A system's README has
-settings, backends, metrics and commands, those that it has any of; the root's has systems, and the
-town's own settings and metrics. A table that has no place yet is written at the end: move it.
+settings, backends, metrics and commands, those that it has any of; the root's has systems, their
+quality, and the town's own settings and metrics. A table that has no place yet is written at the
+end: move it.
 """
 
 import ast
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bastide.base.levels import UNRATED, ratings
 from bastide.base.manifest import Command, Manifest, load
 from bastide.base.settings import Setting
 from bastide.town import all_manifests, all_settings
@@ -76,6 +78,7 @@ def _town_tables(package: Path) -> Mapping[str, str]:
     ]
     return _tables(
         systems=(("System", "What it is", "Stands on"), systems),
+        quality=(QUALITY_HEAD, [_quality(m.name) for m in all_manifests()]),
         settings=(SETTINGS_HEAD, _settings(all_settings()[""])),
         metrics=(METRICS_HEAD, sorted(set(metrics(package / "base")))),
     )
@@ -83,6 +86,23 @@ def _town_tables(package: Path) -> Mapping[str, str]:
 
 SETTINGS_HEAD = ("Variable", "Default", "Meaning")
 METRICS_HEAD = ("Metric", "Kind", "Meaning")
+QUALITY_HEAD = ("System", "Level", "Misses next", "Misses then", "Can't apply")
+
+
+def _quality(system: str) -> Sequence[str]:
+    """As it was computed last: see tools/quality.py."""
+    rating = ratings().get(system)
+    if rating is None:
+        return (system, UNRATED, "", "", "")
+    missed = [f"{check}: {todo}" for check, todo in rating.missed.items()][:1]
+    exempt = [f"{what}: {why}" for what, why in rating.exempt.items()]
+    return (
+        system,
+        rating.level,
+        *(missed or [""]),
+        ", ".join([*rating.missed][1:]),
+        "; ".join(exempt),
+    )
 
 
 def _system_tables(manifest: Manifest, folder: Path) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from string import Template
 
 FLOORS = ("engines", "apps")
 NAME = re.compile(r"[a-z]{2,30}")
-NAMES_TAKEN = ("bench", "console", "env", "list", "test", "town", "up")
+NAMES_TAKEN = ("bench", "console", "env", "list", "quality", "test", "town", "up")
 SUMMARY_CHARS_MAX = 80
 LIST = Path("src/bastide/systems.py")
 LIST_END = '    "bastide.apps.console",\n'  # it shows all others, so it stays the last
@@ -162,6 +162,7 @@ async def test_whoever_is_named_is_greeted() -> None:
         assert reply.json() == {"text": "Hello, you"}
 
 
+@pytest.mark.limit("$name.NAME_CHARS_MAX")
 @pytest.mark.parametrize(("chars", "status"), LIMIT)
 async def test_a_name_has_at_most_its_limit_of_characters(chars: int, status: int) -> None:
     async with raised("$name") as town:

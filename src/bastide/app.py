@@ -67,6 +67,11 @@ async def read_health(hall: Hall, caller: Caller) -> Reply:
     return json_reply(told, 200 if ok else 503)
 
 
+def read_life(_: Hall) -> Reply:
+    """That the process answers; no system is asked."""
+    return Reply(204)
+
+
 def read_schema(hall: Hall, caller: Caller) -> Reply:
     """OpenAPI 3.1 of every door on this address that may be open to the caller."""
     rows = [m for m in hall.site.mounted if caller.operator or m[1].row.allow is not operator]
@@ -86,6 +91,7 @@ def add_slash(_: Hall, request: Request) -> Reply:
 
 HALL_ROWS = (
     route("GET", "/healthz", read_health, allow=anyone, html=True),
+    route("GET", "/livez", read_life, allow=anyone, html=True),
     route("GET", "/schema", read_schema, allow=anyone, html=True),
     route("GET", "/metrics", read_metrics, allow=operator, html=True),
 )
@@ -358,6 +364,7 @@ class _Server(uvicorn.Server):
                 ws="none",
             )
         )
+        self._http = http
         self.answering = asyncio.Event()
         self.stopping = asyncio.Event()
 
@@ -369,6 +376,7 @@ class _Server(uvicorn.Server):
         if self.stopping.is_set():
             os._exit(130)
         self.stopping.set()
+        self._http.end_events()
 
     async def startup(self, sockets: list[Listener] | None = None) -> None:
         try:

@@ -1,7 +1,7 @@
 """What a person runs: `bastide up`, and the commands of each system.
 
 bastide up [--only A,B] [--data DIR] [--http HOST:PORT]
-bastide list | env [--json] | bench [SYSTEM] [--json]
+bastide list | env [--json] | bench [SYSTEM] [--json] | quality [SYSTEM] [--json] [--write]
 bastide SYSTEM COMMAND ...          speaks to the running town, or opens the system if none runs
 """
 
@@ -22,6 +22,7 @@ import msgspec
 
 from bastide import __version__
 from bastide.base.errors import FAULT, Invalid, Refusal, Unavailable, kind_of
+from bastide.base.levels import level_of
 from bastide.base.manifest import Bench, Command, Manifest, Miswired, load
 from bastide.base.rt import runtime
 from bastide.town import all_manifests, all_settings, manifests, refuse_unread
@@ -85,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--only", metavar="NAME", help="only the workload of this name")
     bench.add_argument("--seconds", type=float, default=2.0, help="of measuring, for each figure")
     bench.add_argument("--json", action="store_true", help="for programs")
+    quality = word("quality", "the checks that each system passes, in a checkout", _quality)
+    quality.add_argument("system", nargs="?", help="only this one")
+    quality.add_argument("--json", action="store_true", help="for programs")
+    quality.add_argument("--write", action="store_true", help="keep it for README and console")
     for manifest in all_manifests():
         if manifest.commands:
             _add_commands(word(manifest.name, manifest.summary, _up), manifest)
@@ -133,10 +138,10 @@ def _print_table(town: "Town", doors: "Doors") -> None:
     for manifest in town.manifests:
         if manifest.doors:
             address = town.address_of(manifest.name)
-            row = (manifest.name, "unrated", address, manifest.try_line.format(http=address))
-            rows.append(row)
+            line = manifest.try_line.format(http=address)
+            rows.append((manifest.name, level_of(manifest.name), address, line))
         else:
-            rows.append((manifest.name, "unrated", "inside", ""))
+            rows.append((manifest.name, level_of(manifest.name), "inside", ""))
     for line in _columns(rows):
         print(line)
 
@@ -197,6 +202,19 @@ def _benches(system: str | None, only: str | None) -> Sequence[tuple[str, Bench]
     if not found:
         raise Invalid("no workload has this name")
     return found
+
+
+def _quality(arguments: argparse.Namespace) -> None:
+    """It is computed from tests and tools, which a wheel has not."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "tools/quality.py").exists():
+        raise Invalid("quality is computed from tests and tools: call it in a checkout of bastide")
+    sys.path.insert(0, str(root))
+    try:
+        report = load("tools.quality:report")
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"{error.name} is not installed: scripts/setup dev") from error
+    report(arguments.system, as_json=arguments.json, write=arguments.write)
 
 
 async def _command(manifest: Manifest, command: Command, arguments: argparse.Namespace) -> None:

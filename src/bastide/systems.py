@@ -3,6 +3,8 @@
 SYSTEMS = (
     "bastide.engines.sql",
     "bastide.engines.ids",
+    "bastide.engines.cache",
+    "bastide.engines.pubsub",
     "bastide.apps.shortener",
     "bastide.apps.console",
 )

@@ -82,7 +82,7 @@ class Town:
         self.environ = environ
         self._providers = {m.provides: m for m in self.manifests}
         self._shared: dict[type, object] = {}
-        self._backends: dict[str, object] = {}
+        self._backends: dict[tuple[str, str], object] = {}
         self._stack = AsyncExitStack()
 
     def served(self, system: str) -> Any:
@@ -150,13 +150,14 @@ class Town:
         )
 
     async def _backend(self, engine: Manifest, url: BackendUrl) -> object:
-        """One for each distinct URL."""
-        if url.text not in self._backends:
+        """One for each distinct URL of an engine."""
+        key = (engine.name, url.text)
+        if key not in self._backends:
             row = engine.backends[url.scheme]
             use = self._use(engine, client=engine, granted={}, backend=None)
             opener = _opener(url, row)
-            self._backends[url.text] = await self._stack.enter_async_context(opener(url, use))
-        return self._backends[url.text]
+            self._backends[key] = await self._stack.enter_async_context(opener(url, use))
+        return self._backends[key]
 
     def _url(self, engine: Manifest, client: Manifest) -> BackendUrl:
         named = (v for v in backend_variables(engine, client) if v in self.environ)

@@ -27,7 +27,8 @@ from bastide.base.errors import (
 from bastide.base.gate import Caller
 from bastide.base.html import charts
 from bastide.base.html.pages import Pages, read_asset
-from bastide.base.html.shell import as_read, main_address, shell_of, tell_shell
+from bastide.base.html.shell import TryLine, as_read, main_address, shell_of, tell_shell
+from bastide.base.levels import level_of
 from bastide.base.manifest import Address, Manifest
 from bastide.base.metrics import BUCKETS_S, Registry
 from bastide.base.routes.rows import NoSuchPage, Reply, Request, route
@@ -47,15 +48,22 @@ def show(system: object, request: Request, pages: Pages) -> Reply: ...
 def read(system: object, code: str) -> None: ...
 
 
+def shorten_by_form(system: object, request: Request, pages: Pages) -> Reply: ...
+
+
 PAGE_ROWS = (
     route("GET", "/", show, allow=lambda caller: None, html=True),
+    route("POST", "/", shorten_by_form, allow=lambda caller: None, html=True, form=True),
+    route("POST", "/nowhere", shorten_by_form, allow=lambda caller: None, html=True, form=True),
     route("GET", "/manage", show, allow=lambda caller: None, html=True),
     route("GET", "/{code}", read, allow=lambda caller: None, html=True),
     route("GET", "/api/links", show, allow=lambda caller: None),
 )
 
 
-def manifest(name: str, floor: str, *, doors: Sequence[str] = (), port: int = 0) -> Manifest:
+def manifest(
+    name: str, floor: str, *, doors: Sequence[str] = (), port: int = 0, try_line: str = ""
+) -> Manifest:
     return Manifest(
         name=name,
         floor=floor,
@@ -64,6 +72,7 @@ def manifest(name: str, floor: str, *, doors: Sequence[str] = (), port: int = 0)
         open=lambda use: None,
         doors=doors,
         address=Address("http", port) if port else None,
+        try_line=try_line,
     )
 
 
@@ -117,7 +126,7 @@ def test_the_shell_shows_the_operator_every_system_by_floor() -> None:
     found = [(floor.name, [entry.name for entry in floor.entries]) for floor in shell.floors]
     assert found == [("apps", ["shortener", "console"]), ("engines", ["sql"])]
     [sql] = shell.floors[1].entries
-    assert (sql.current, sql.level, sql.href) == (True, "unrated", "/systems/sql")
+    assert (sql.current, sql.level, sql.href) == (True, level_of("sql"), "/systems/sql")
     assert [part.href for part in shell.parts][:2] == ["/systems/sql", "/systems/sql/settings"]
 
 
@@ -131,13 +140,21 @@ def test_the_palette_has_every_page_that_needs_no_more_than_its_address() -> Non
     found = {command.text: command.href for command in shell.commands}
     assert found["Open shortener"] == "http://localhost:8801/"
     assert found["Open shortener manage"] == "http://localhost:8801/manage"
+    assert found["shortener: shorten"] == "http://localhost:8801/"
     assert found["sql metrics"] == "/systems/sql/metrics"
     assert not [href for href in found.values() if "{" in href or "/api/" in href]
 
 
+def test_the_palette_copies_a_line_for_each_system_that_a_shell_can_try() -> None:
+    ids = manifest("ids", "engines", try_line="curl '{http}/api/new'")
+    opened = manifest("bank", "apps", try_line="open {http}/ in a browser")
+    shell = shell_of(Town(SQL, ids, opened, CONSOLE), Registry(), request(), at="")
+    assert shell.lines == [TryLine("ids", "curl 'http://localhost:8800/ids/api/new'")]
+
+
 def test_the_shell_shows_a_stranger_nothing_of_the_town() -> None:
     shell = shell_of(TOWN, Registry(), request(caller=STRANGER), at="shortener")
-    assert (shell.floors, shell.commands) == ((), ())
+    assert (shell.floors, shell.commands, shell.lines) == ((), (), ())
 
 
 def test_without_a_console_nothing_leads_to_its_pages() -> None:
@@ -247,6 +264,7 @@ def test_a_page_of_the_town_has_the_rail_and_the_current_system(page) -> None:
     told = page(IN_SHELL, what="x")
     assert 'href="/systems/sql"' in told
     assert re.search(r'href="http://localhost:8801/" aria-current="true"', told)
+    assert f"<title>level: {level_of('sql')}</title>" in told
 
 
 def test_a_page_is_not_kept_by_caches() -> None:
@@ -285,9 +303,23 @@ def test_an_asset_s_address_changes_with_its_bytes_and_is_kept_for_a_year(page) 
     told = page("{{ asset('town.css') }}")
     hashed = hashlib.blake2b((HTML / "static/town.css").read_bytes(), digest_size=6).hexdigest()
     assert told == f"/assets/town.css?{hashed}"
-    reply = read_asset(SimpleNamespace(town=TOWN), "town.css")
+    reply = read_asset(SimpleNamespace(town=TOWN), asked(hashed), "town.css")
     assert reply.headers["content-type"] == "text/css; charset=utf-8"
     assert "immutable" in reply.headers["cache-control"]
+
+
+@pytest.mark.parametrize("digest", ["", "000000000000", "0", "x"])
+def test_an_asset_under_another_digest_is_what_there_is_and_nobody_keeps_it(digest: str) -> None:
+    reply = read_asset(SimpleNamespace(town=TOWN), asked(digest), "town.css")
+    assert reply.body == (HTML / "static/town.css").read_bytes()
+    assert reply.headers["cache-control"] == "no-store"
+
+
+def asked(digest: str) -> Request:
+    """The request for an asset under its digest, or without one."""
+    made = request("/assets/town.css")
+    made.query = {digest: ""} if digest else {}
+    return made
 
 
 @pytest.mark.parametrize(
@@ -299,7 +331,7 @@ def test_an_asset_s_address_changes_with_its_bytes_and_is_kept_for_a_year(page) 
 )
 def test_only_assets_are_assets(name: str) -> None:
     with pytest.raises(NoSuchPage):
-        read_asset(SimpleNamespace(town=TOWN), name)
+        read_asset(SimpleNamespace(town=TOWN), asked(""), name)
 
 
 # macros

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from bastide.base.manifest import Miswired
 from bastide.base.routes.router import Router
 
-SEGMENTS = st.sampled_from(["a", "b", "c", "{x}", "{y}"])
-LAST = st.sampled_from(["", "a", "{z}", "{rest:path}"])
+SEGMENTS = st.sampled_from(["a", "b", "c", "{x}", "{y}", "{x}+"])
+LAST = st.sampled_from(["", "a", "{z}", "{z}+", "{rest:path}"])
 PATTERNS = st.builds(
     lambda middle, last: "/" + "/".join([*middle, last]), st.lists(SEGMENTS, max_size=3), LAST
 )
-PATHS = st.lists(st.sampled_from(["a", "b", "c", "d", ""]), max_size=5).map(
+PATHS = st.lists(st.sampled_from(["a", "b", "c", "d", "", "a+", "d++", "+"]), max_size=5).map(
     lambda segments: "/" + "/".join(segments)
 )
 
@@ -22,7 +22,7 @@ PATHS = st.lists(st.sampled_from(["a", "b", "c", "d", ""]), max_size=5).map(
 def shape(pattern: str) -> tuple[str, ...]:
     """Patterns of one shape take the same paths."""
     return tuple(
-        "*" if s.endswith(":path}") else "?" if s.startswith("{") else s
+        "*" if s.endswith(":path}") else "?+" if s.endswith("}+") else "?" if s[:1] == "{" else s
         for s in pattern.split("/")[1:]
     )
 
@@ -31,7 +31,7 @@ def naive(patterns: Sequence[str], path: str) -> tuple[str, dict[str, str]] | No
     """The match whose segments, from the left, are more exact than any other's."""
     segments = path.split("/")[1:]
     found = [(p, v) for p in patterns if (v := _values(p.split("/")[1:], segments)) is not None]
-    rank = {"?": 1, "*": 2}
+    rank = {"?+": 1, "?": 2, "*": 3}
     return min(found, key=lambda f: [rank.get(s, 0) for s in shape(f[0])], default=None)
 
 
@@ -42,7 +42,11 @@ def _values(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] |
             return None
         if piece.endswith(":path}"):
             return {**values, piece[1:-6]: "/".join(segments[place:])}
-        if piece.startswith("{"):
+        if piece.endswith("}+"):
+            if len(segments[place]) < 2 or segments[place][-1] != "+":
+                return None
+            values[piece[1:-2]] = segments[place][:-1]
+        elif piece.startswith("{"):
             if not segments[place]:
                 return None
             values[piece[1:-1]] = segments[place]
@@ -63,7 +67,7 @@ def test_the_router_finds_what_a_naive_one_finds(patterns: list[str], path: str)
 
 
 def _names(pattern: str) -> list[str]:
-    return [s for s in pattern.split("/") if s.startswith("{")]
+    return [s.removesuffix("+") for s in pattern.split("/") if s.startswith("{")]
 
 
 def test_methods_of_a_path_stand_together() -> None:
@@ -89,3 +93,32 @@ def test_a_path_is_taken_as_it_is() -> None:
     assert router.find("/files/a//b/../c")[1] == {"rest": "a//b/../c"}
     assert router.find("/files") is None
     assert router.find("/") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/new+", ("exact", {})),
+        ("/abc+", ("ended", {"code": "abc"})),
+        ("/abc++", ("ended", {"code": "abc+"})),
+        ("/abc", ("any", {"code": "abc"})),
+        ("/+", ("any", {"code": "+"})),
+        ("/abc+/more", ("rest", {"rest": "abc+/more"})),
+    ],
+)
+def test_an_exact_path_wins_over_one_with_an_end_and_that_over_any(path: str, found) -> None:
+    router: Router[str] = Router()
+    for pattern, name in (
+        *(("/{rest:path}", "rest"), ("/{code}", "any")),
+        *(("/{code}+", "ended"), ("/new+", "exact")),
+    ):
+        router.add("GET", pattern, name)
+    methods, values = router.find(path)
+    assert (methods["GET"], values) == found
+
+
+def test_the_same_end_is_not_served_twice() -> None:
+    router: Router[str] = Router()
+    router.add("GET", "/{code}+", "read")
+    with pytest.raises(Miswired, match="is served twice"):
+        router.add("GET", "/{name}+", "again")

@@ -23,9 +23,12 @@ import msgspec
 
 
 class Refusal(Exception):
-    """Never raised itself. `facts` are what the caller needs to act on, beside the message."""
+    """Never raised itself. `facts` are what the caller needs to act on, beside the message. `title`
+    is for a narrower class whose kind's title would mislead.
+    """
 
     status: ClassVar[int] = 500
+    title: ClassVar[str] = ""
 
     def __init__(self, message: str, **facts: str | int | float) -> None:
         super().__init__(message)
@@ -76,6 +79,7 @@ class Unauthenticated(Denied):
 
 class Gone(NotFound):
     status = 410
+    title = "It was here, and is no more"
 
 
 class Mismatch(Conflict):
@@ -128,9 +132,8 @@ def shown(error: BaseException, *, instance: str = "") -> Problem:
     if not isinstance(error, Refusal):
         return Problem(f"urn:bastide:{kind.name}", kind.title, 500, instance=instance)
     own = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(error).__name__).lstrip("-")
-    return Problem(
-        f"urn:bastide:{own}", kind.title, error.status, str(error), instance, error.facts
-    )
+    title = error.title or kind.title
+    return Problem(f"urn:bastide:{own}", title, error.status, str(error), instance, error.facts)
 
 
 def refusal_of(status: int, body: bytes) -> Refusal:

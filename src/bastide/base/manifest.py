@@ -83,7 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `doors` name sequences of rows (base.routes); `workers` functions `async (system, use)`;
     `commands` and `benches` what `commands.py` and `bench.py` offer; `migrations` the tables'
     history (engines/sql). `try_line` is shown by `bastide up`: `{http}` stands for the system's
-    address.
+    address. `exempt` says of a check of the quality scale (tools/quality.py) that can't apply why;
+    or of one box, limit or error, as "ids.SERIES_MAX".
     """
 
     name: str
@@ -102,6 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     benches: str = ""
     address: Address | None = None
     try_line: str = ""
+    exempt: Mapping[str, str] = {}
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +191,16 @@ class Use:
         """The backend that this client's URL names, open."""
         assert isinstance(self._backend, type_), f"{self.manifest.name} opened {self._backend!r}"
         return self._backend
+
+    def reach(self, contract: type) -> Reach:
+        """How far apart two processes may be that share what `use(contract)` returns."""
+        engine = next(m for m in self.town.manifests if m.provides is contract)
+        if not engine.backends:
+            return "process"
+        url = settings.parse_url(self.town.backend_of(engine.name, self.manifest.name))
+        reach = engine.backends[url.scheme].reach
+        in_data = reach == "machine" and not url.location  # which one process holds
+        return "process" if in_data else reach
 
     def directory(self) -> Path:
         """DATA/name of the client, made if absent: for files that are its alone."""

@@ -124,7 +124,8 @@ def parse_url(text: str) -> BackendUrl:
     """
     try:
         parts = urlsplit(text)
-        _ = parts.port
+        for host in parts.netloc.rpartition("@")[2].split(","):  # some engines are several servers
+            _ = urlsplit(f"//{host}").port
     except ValueError as error:  # which may quote a part of the password
         raise Invalid("this is no URL: percent-encode what is special in its password") from error
     if not parts.scheme:

@@ -10,6 +10,7 @@ from bastide.apps.console.contract import NAME_MAX, NoSuchSystem
 from bastide.apps.console.service.counts import LINE_LOOKS, RATE_LOOKS
 from bastide.base.errors import Unavailable
 from bastide.base.html.shell import has_page
+from bastide.base.levels import level_of
 from bastide.testing.town import RaisedTown, raised
 
 PAGES = (
@@ -71,7 +72,10 @@ async def test_systems_as_json_say_the_same(town) -> None:
     assert list(found) == [m.name for m in town.town.manifests]
     assert found["ids"]["stands_on"] == ["sql"]
     assert "shortener" in found["ids"]["carries"]
-    assert (found["ids"]["floor"], found["ids"]["level"]) == ("engines", "unrated")
+    assert found["ids"]["floor"] == "engines"
+    assert {name: s["level"] for name, s in found.items()} == {
+        name: level_of(name) for name in found
+    }
     assert found["ids"]["ok"] is True
     assert (found["sql"]["address"], found["sql"]["has_page"]) == ("", False)
 
@@ -235,6 +239,7 @@ async def test_a_system_that_there_is_not_is_not_found(town, path) -> None:
     assert reply.json()["type"] == "urn:bastide:no-such-system"
 
 
+@pytest.mark.limit("console.NAME_MAX")
 @pytest.mark.parametrize(("length", "told"), [(NAME_MAX, NAME_MAX), (NAME_MAX + 1, NAME_MAX)])
 def test_a_name_is_told_back_as_far_as_its_limit(length: int, told: int) -> None:
     assert str(NoSuchSystem("x" * length)).count("x") == told

@@ -19,6 +19,7 @@ from bastide.base.rt.clock import ManualClock
 from bastide.base.rt.runtime import Runtime, run_on
 from bastide.testing.town import RaisedTown, raised
 from tests.apps.console.made_up import FORTY, UNWELL, MadeUpTown
+from tests.base.told import at_rest
 
 BEAT_S = 2.0
 SPAN_S = BEAT_S * (RATE_LOOKS - 1)
@@ -110,6 +111,9 @@ async def test_a_rate_goes_back_to_nothing_when_its_ten_seconds_are_over(town) -
 
 @pytest.mark.box("console.map-rates")
 async def test_a_town_that_nobody_calls_is_idle_though_its_health_is_asked_every_beat(town) -> None:
+    await at_rest(town)
+    for _ in range(RATE_LOOKS + 1):
+        await beat(town)
     verbs = (await (await town.client()).get("/api/systems/sql")).json()["calls"]
     assert [v for v in verbs if v["verb"] == "health" and v["calls"]], "nothing asked in this test"
     for (client, _), edge in (await edges(town)).items():

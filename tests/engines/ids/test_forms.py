@@ -47,6 +47,7 @@ async def test_under_refuse_a_clock_that_stands_still_ends_in_clock_behind() -> 
         assert ids.decode(ids.new()).at_ms == town.clock.now_ms()
 
 
+@pytest.mark.limit("ids.BLOCK_MAX")
 async def test_a_block_takes_1_to_block_max() -> None:
     async with raised("ids") as town:
         ids: Ids = town.served("ids")
@@ -97,6 +98,7 @@ async def test_only_a_number_of_63_bits_is_decoded() -> None:
                 ids.decode(wrong)
 
 
+@pytest.mark.limit("ids.RANDOM_LENGTH_MAX")
 async def test_a_random_word_has_1_to_64_characters() -> None:
     async with raised("ids") as town:
         ids: Ids = town.served("ids")

@@ -69,6 +69,7 @@ def mintings(tmp_path: Path) -> Iterator[list[Minting]]:
         minting.kill()
 
 
+@pytest.mark.shows("ids.restart")
 @pytest.mark.box("ids.no-duplicate-in-processes")
 def test_processes_that_are_stopped_and_killed_and_share_a_worker_id_repeat_no_id(
     mintings: list[Minting],

@@ -248,6 +248,7 @@ async def test_a_holder_that_died_is_followed_after_the_margin() -> None:
         assert late.decode(late.new()).worker == 0
 
 
+@pytest.mark.shows("ids.outage")
 @pytest.mark.box("ids.no-single-point")
 async def test_while_the_database_is_away_ids_end_at_the_fence_and_then_heal() -> None:
     async with raised("ids") as town:
@@ -314,6 +315,7 @@ async def test_after_a_restart_numbers_go_on_with_a_gap() -> None:
         assert await (await started(town)).number("a") == 1000
 
 
+@pytest.mark.limit("ids.SERIES_CHARACTERS_MAX")
 @pytest.mark.parametrize("series", ["", "A", "9", "a b", "a/b", "ä", "a\n", "." + "a", "a" * 65])
 async def test_a_series_has_a_plain_name(series: str) -> None:
     async with raised("ids") as town:
@@ -323,11 +325,13 @@ async def test_a_series_has_a_plain_name(series: str) -> None:
                 await asked
 
 
+@pytest.mark.limit("ids.SERIES_CHARACTERS_MAX")
 async def test_a_series_may_have_64_characters() -> None:
     async with raised("ids") as town:
         assert await town.served("ids").number("a" * SERIES_CHARACTERS_MAX) == 0
 
 
+@pytest.mark.limit("ids.SERIES_MAX")
 async def test_there_are_at_most_series_max_series() -> None:
     async with raised("ids") as town:
         ids: Ids = town.served("ids")
@@ -423,6 +427,7 @@ async def test_a_key_that_is_drawn_again_is_not_given_again() -> None:
         assert await ids.key("photos", length=4) == "0000"
 
 
+@pytest.mark.limit("ids.CODE_LENGTH_MAX")
 @pytest.mark.parametrize("length", [CODE_LENGTH_MIN - 1, CODE_LENGTH_MAX + 1])
 async def test_codes_and_keys_have_4_to_10_characters(length: int) -> None:
     async with raised("ids") as town:
@@ -438,6 +443,7 @@ async def test_codes_and_keys_have_4_to_10_characters(length: int) -> None:
 Counted = Callable[[Ids], Awaitable[object]]
 
 
+@pytest.mark.shows("ids.outage")
 @pytest.mark.parametrize(
     "verb",
     [

@@ -2,8 +2,12 @@
 
 import os
 import secrets
+import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlencode
@@ -32,6 +36,7 @@ from bastide.engines.sql.backends.sqlite.backend import open_memory, open_sqlite
 from bastide.engines.sql.contract import Migrations
 from bastide.engines.sql.service import Sql
 
+ENGINES = Path(__file__).parents[3] / "scripts" / "engines"
 STEPS = [
     "CREATE TABLE accounts (id {key}, owner TEXT NOT NULL, balance BIGINT NOT NULL, "
     "CHECK (balance >= 0));",
@@ -187,6 +192,26 @@ def postgres_url():
             pytest.fail(reason)
         pytest.skip(reason)
     return url
+
+
+def _engines(verb, directory):
+    """A server of this test's own, since it is stopped in the middle."""
+    environ = {**os.environ, "TMPDIR": str(directory)}
+    command = [sys.executable, str(ENGINES), verb]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    return told.get("export BASTIDE_TEST_POSTGRES_URL", "")
+
+
+@pytest.fixture
+def own_server(postgres_url):
+    """Its URL, and what starts and halts it."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)  # the server may run as another user
+        url = _engines("start", directory)
+        yield url, partial(_engines, directory=Path(directory))
+        _engines("stop", directory)
 
 
 REAL = pytest.param("postgres", marks=pytest.mark.engine("postgres"))

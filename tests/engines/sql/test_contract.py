@@ -308,6 +308,7 @@ async def open_one(tx, bank, counter):
     return (await tx.one(bank.get, id=1)).balance
 
 
+@pytest.mark.shows("sql.repeat")
 @pytest.mark.box("sql.once")
 async def test_a_repeated_request_has_one_effect_and_the_first_reply(sql, bank):
     await open_accounts(sql, bank, 1, balance=0)
@@ -322,6 +323,7 @@ async def test_a_repeated_request_has_one_effect_and_the_first_reply(sql, bank):
     assert await sql.transact(body, once=once("other", "add 1")) == 2
 
 
+@pytest.mark.shows("sql.repeat")
 @pytest.mark.box("sql.once")
 async def test_a_request_that_races_itself_has_one_effect_and_one_reply(sql, bank):
     await open_accounts(sql, bank, 1, balance=0)
@@ -499,6 +501,7 @@ async def test_the_state_is_seen_that_was_committed_before(sql, bank):
 # limits, life
 
 
+@pytest.mark.limit("sql.WAITING_MAX")
 async def test_as_many_bodies_wait_as_are_allowed_and_one_more_is_refused(sql, bank, monkeypatch):
     assert WAITING_MAX == 10_000
     monkeypatch.setattr(service, "WAITING_MAX", 20)

@@ -30,6 +30,7 @@ def killed_after(directory, first, life_s):
     return [int(line) for line in whole.split()]
 
 
+@pytest.mark.shows("sql.restart")
 @pytest.mark.box("sql.kill")
 @pytest.mark.timeout(60 + 5 * ROUNDS)
 def test_no_acknowledged_row_is_lost_by_kill_9(tmp_path):

@@ -3,12 +3,8 @@
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -33,9 +29,6 @@ from bastide.engines.sql.service import Sql
 pytestmark = pytest.mark.engine("postgres")
 
 
-ENGINES = Path(__file__).parents[3] / "scripts" / "engines"
-
-
 async def opened(bank, n, tx):
     await tx.run(bank.open, id=n, owner="x", balance=n)
     return n
@@ -58,6 +51,7 @@ async def beside(postgres_url):
 # races
 
 
+@pytest.mark.limit("sql.ATTEMPTS_MAX")
 async def test_a_body_that_always_loses_is_contended(postgres, bank, beside, monkeypatch):
     monkeypatch.setattr(retry, "BACKOFF_MAX_S", 0.002)
     attempts = 0
@@ -438,24 +432,6 @@ async def test_a_url_that_says_something_else_is_refused(query):
             pass
 
 
-def engines(verb, directory):
-    """A server of this test's own, since it is stopped in the middle."""
-    environ = {**os.environ, "TMPDIR": str(directory)}
-    command = [sys.executable, str(ENGINES), verb]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().partition("=")[2]
-
-
-@pytest.fixture
-def own_server(postgres_url):
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory).chmod(0o755)  # the server may run as another user
-        url = engines("start", directory)
-        yield url, partial(engines, directory=Path(directory))
-        engines("stop", directory)
-
-
 async def test_a_connection_that_takes_no_writes_any_more_is_replaced(postgres, bank):
     """As those to a server that was demoted. First a write finds it, then a body."""
     read_only = Statement(text("SET default_transaction_read_only = on"), int)
@@ -499,6 +475,7 @@ async def test_a_standby_is_away_until_it_is_promoted(bank, own_server, monkeypa
         assert [a.id for a in await sql.fetch(bank.all)] == [1, 4]
 
 
+@pytest.mark.shows("sql.outage")
 @pytest.mark.box("sql.outage")
 async def test_a_server_that_crashes_is_away_and_heals_without_a_restart(bank, own_server):
     """Under writers; what was acknowledged is there afterwards."""

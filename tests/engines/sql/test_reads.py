@@ -17,6 +17,7 @@ from bastide.engines.sql.contract import (
 from tests.engines.sql.kit import open_accounts
 
 
+@pytest.mark.limit("sql.FETCH_ROWS_MAX")
 async def test_fetch_gives_as_many_rows_as_are_allowed_and_refuses_one_more(sql, bank):
     await open_accounts(sql, bank, FETCH_ROWS_MAX)
     assert len(await sql.fetch(bank.all)) == FETCH_ROWS_MAX
@@ -108,6 +109,7 @@ async def test_a_scan_that_is_cancelled_gives_its_place_back(sql, bank):
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.limit("sql.SCANS_MAX")
 async def test_one_scan_too_many_waits_and_is_refused(sql, bank, monkeypatch):
     await open_accounts(sql, bank, 300)
     monkeypatch.setattr(service, "SCAN_PLACE_S", 0.05)

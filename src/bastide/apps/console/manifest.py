@@ -20,5 +20,9 @@ MANIFEST = Manifest(
     open=open_console,
     doors=("bastide.apps.console.pages:ROWS", "bastide.apps.console.api:ROWS"),
     workers=("bastide.apps.console.workers:watch",),
+    exempt={
+        "restart": "it keeps nothing: what it shows was counted since the town started",
+        "repeat": "no door of it changes anything: a request made twice is two looks",
+    },
     try_line="open {http}/ in a browser",
 )

@@ -5,6 +5,7 @@ outside, in HTML, so that stretching harms neither.
 
     line        the height is the highest value, or `least_top` if all are lower
     histogram   a bar a bucket from the first used to the last one, one bucket of air on both sides
+    columns     two counts a step, one upon the other; the height is the highest sum
 """
 
 from collections.abc import Sequence
@@ -52,6 +53,14 @@ class Histogram(msgspec.Struct, frozen=True):
     count: int
 
 
+class Columns(msgspec.Struct, frozen=True):
+    """`lower` and the `upper` that stand on them; none if nothing was counted."""
+
+    lower: Sequence[Bar]
+    upper: Sequence[Bar]
+    peak: int
+
+
 def line(values: Sequence[float], *, least_top: float = 1.0) -> Line:
     """`values`, oldest first, at equal distances."""
     peak, last = max(values, default=0.0), values[-1] if values else 0.0
@@ -74,7 +83,8 @@ def histogram(bounds: Sequence[float], counts: Sequence[int]) -> Histogram:
         return Histogram((), (), 0, 0, 0)
     used = [n for n, count in enumerate(counts) if count]
     first, last = max(used[0] - 1, 0), min(used[-1] + 1, len(counts) - 1)
-    bars = _bars(counts[first : last + 1])
+    used_counts = counts[first : last + 1]
+    bars = _bars(used_counts, max(used_counts))
     marks = [
         Mark(name, _middle(bars[n - first]), bounds[min(n, len(bounds) - 1)])
         for name, n in (("p50", _bucket(counts, 0.5)), ("p99", _bucket(counts, 0.99)))
@@ -83,8 +93,23 @@ def histogram(bounds: Sequence[float], counts: Sequence[int]) -> Histogram:
     return Histogram(bars, marks, low, bounds[min(last, len(bounds) - 1)], total)
 
 
-def _bars(counts: Sequence[int]) -> Sequence[Bar]:
-    width, top = WIDTH / len(counts), max(counts)
+def columns(lower: Sequence[int], upper: Sequence[int]) -> Columns:
+    """Counts of equal steps, the oldest first."""
+    sums = [low + up for low, up in zip(lower, upper, strict=True)]
+    peak = max(sums, default=0)
+    if not peak:
+        return Columns((), (), 0)
+    high = [HEIGHT - _height(count, peak) for count in lower]
+    stood = _bars(lower, peak)
+    lifted = [
+        msgspec.structs.replace(bar, y=round(bar.y - under, 1))
+        for bar, under in zip(_bars(upper, peak), high, strict=True)
+    ]
+    return Columns(stood, lifted, peak)
+
+
+def _bars(counts: Sequence[int], top: int) -> Sequence[Bar]:
+    width = WIDTH / len(counts)
     return [
         Bar(
             x=round(n * width + _BAR_GAP / 2, 1),

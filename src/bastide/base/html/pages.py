@@ -111,7 +111,7 @@ class Pages:
         it.
         """
         body, _ = _asset(self._town, name)
-        return f"/assets/{name}?{hashlib.blake2b(body, digest_size=6).hexdigest()}"
+        return f"/assets/{name}?{_digest(body)}"
 
 
 class InTown(Protocol):
@@ -121,10 +121,18 @@ class InTown(Protocol):
     def town(self) -> TownView: ...
 
 
-def read_asset(hall: InTown, name: str) -> Reply:
+def read_asset(hall: InTown, request: Request, name: str) -> Reply:
+    """To be kept only under the digest of these bytes. A page of an older or newer version names
+    another: it gets what there is, and no cache may take that for what the page named.
+    """
     body, kind = _asset(hall.town, name)
-    headers = {"content-type": kind, "cache-control": f"public, max-age={_CACHE_S}, immutable"}
-    return Reply(200, body, headers)
+    named = _digest(body) in request.query
+    kept = f"public, max-age={_CACHE_S}, immutable" if named else "no-store"
+    return Reply(200, body, {"content-type": kind, "cache-control": kept})
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=6).hexdigest()
 
 
 def show_rail(_: object, request: Request, pages: Pages, at: str = "", page: str = "") -> Reply:

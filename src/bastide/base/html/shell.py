@@ -3,9 +3,9 @@
 Whoever runs the town sees all of it. Anybody else sees a page of one system and nothing of the
 town that it stands in: no names, no addresses, no rates.
 
-    rail      The town                      palette   every own page of every system
-              apps      name  level rate              the console's pages of each
-              engines   name  level rate              what the town says of itself
+    rail      The town                      palette   every own page of every system, what is
+              apps      name  level rate              done there, the console's pages of each, what
+              engines   name  level rate              the town says of itself, lines to copy
 
 A system may answer on an address of its own; from there the rail's links lead to the main address.
 """
@@ -18,12 +18,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from bastide.base.levels import level_of
 from bastide.base.manifest import Manifest, TownView, load
 from bastide.base.metrics import Gauge, Registry
 from bastide.base.routes.rows import Request, Row
 
 CONSOLE = "console"  # it answers at the main address' root
-UNRATED = "unrated"
 SYSTEM_PER_S = "bastide_system_calls_per_s"
 SYSTEM_OK = "bastide_system_ok"
 SCHEME_COOKIE = "bastide_scheme"  # one host's ports share a cookie, so one choice is kept by all
@@ -46,6 +46,13 @@ Scheme = Literal["", "light", "dark"]
 class Link(msgspec.Struct, frozen=True):
     text: str
     href: str
+
+
+class TryLine(msgspec.Struct, frozen=True):
+    """A line for a shell, to be copied."""
+
+    system: str
+    line: str
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +85,7 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     parts: Sequence[Link] = ()
     floors: Sequence[Floor] = ()
     commands: Sequence[Link] = ()
+    lines: Sequence[TryLine] = ()
 
     @property
     def live(self) -> bool:
@@ -102,7 +110,8 @@ def shell_of(town: TownView, registry: Registry, request: Request, *, at: str) -
         shell,
         parts=seen.parts(at) if at else (),
         floors=[floor for floor in floors if floor.entries],
-        commands=[*seen.pages(), *seen.places()],
+        commands=[*seen.pages(), *seen.deeds(), *seen.places()],
+        lines=list(seen.lines()),
     )
 
 
@@ -144,6 +153,11 @@ def has_page(manifest: Manifest) -> bool:
     return any(row.path == "/" for row in _pages(manifest))
 
 
+def shell_line(manifest: Manifest) -> str:
+    """Its line to try, unless that is to open it in a browser, which a page has a link for."""
+    return "" if manifest.try_line.startswith("open ") else manifest.try_line
+
+
 class _Seen:
     """The town as one request sees it."""
 
@@ -162,7 +176,7 @@ class _Seen:
                 summary=m.summary,
                 href=self._href(m),
                 current=m.name == at,
-                level=UNRATED,
+                level=level_of(m.name),
                 ok=None if (well := self._ok(m.name)) is None else well > 0,
                 per_s=self._per_s(m.name),
             )
@@ -181,6 +195,20 @@ class _Seen:
             for row in _pages(manifest) if manifest.name != CONSOLE else ():
                 text = " ".join(["Open", manifest.name, *row.path.split("/")])
                 yield Link(" ".join(text.split()), self._address(manifest) + row.path)
+
+    def deeds(self) -> Iterable[Link]:
+        """What forms are for, and the pages that they stand on."""
+        for manifest in self._town.manifests:
+            paths = {row.path for row in _pages(manifest)}
+            for row in _rows(manifest):
+                if row.html and row.method == "POST" and row.path in paths:
+                    words = row.name.removesuffix("_by_form").replace("_", " ")
+                    yield Link(f"{manifest.name}: {words}", self._address(manifest) + row.path)
+
+    def lines(self) -> Iterable[TryLine]:
+        for manifest in self._town.manifests:
+            if line := shell_line(manifest):
+                yield TryLine(manifest.name, line.format(http=self._address(manifest)))
 
     def places(self) -> Iterable[Link]:
         """The console's pages, and what the town says of itself."""
@@ -205,8 +233,11 @@ class _Seen:
 
 def _pages(manifest: Manifest) -> Sequence[Row]:
     """The pages that need no more than their address."""
-    rows: Iterable[Row] = (row for dotted in manifest.doors for row in load(dotted))
-    return [r for r in rows if r.html and r.method == "GET" and _is_place(r.path)]
+    return [r for r in _rows(manifest) if r.html and r.method == "GET" and _is_place(r.path)]
+
+
+def _rows(manifest: Manifest) -> Iterable[Row]:
+    return (row for dotted in manifest.doors for row in load(dotted))
 
 
 def _is_place(path: str) -> bool:

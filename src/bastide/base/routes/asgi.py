@@ -19,6 +19,7 @@ from collections.abc import (
     MutableMapping,
     Sequence,
 )
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
@@ -41,6 +42,8 @@ from bastide.base.metrics import Counter, Histogram, Registry
 from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.router import Router
 from bastide.base.routes.rows import (
+    STALL_S,
+    STREAMS_MAX,
     BodyLate,
     Chunks,
     HeadersTooLarge,
@@ -48,6 +51,8 @@ from bastide.base.routes.rows import (
     NoSuchPage,
     Reply,
     Request,
+    Stream,
+    StreamsOver,
     UriTooLong,
 )
 from bastide.base.rt import runtime
@@ -56,7 +61,9 @@ URI_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 32 * 1024
 QUERY_PARAMETERS_MAX = 64
+ADDRESSES_REMEMBERED = 4_096
 BODY_S = 30.0  # from the head to the last byte of a body that is taken whole
+END_S = 1.0  # for the end of what is ended by us; who doesn't take it is left
 
 # Two of them would mean two things to two readers.
 SINGLE_HEADERS = frozenset(("authorization", "content-type", "host", "idempotency-key", "origin"))
@@ -79,7 +86,12 @@ HEADERS_OF_PAGES = {
     "base-uri 'none'; form-action 'self'",
     "x-frame-options": "DENY",
 }
+_END: MutableMapping[str, Any] = {"type": "http.response.body", "body": b""}
 _log = logging.getLogger(__name__)
+
+
+class _Stalled(Exception):
+    """The client is there and takes nothing."""
 
 
 class Site:
@@ -150,6 +162,8 @@ class Http:
         self._nowhere = Counts(Door("town", "nowhere"), runtime.current().metrics)
         self._id_prefix = runtime.current().chance.token(5).hex()
         self._id_count = 0
+        self._streams = 0
+        self._endless: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", f"{scope['type']} is not served"
@@ -172,7 +186,46 @@ class Http:
             stopping = Unavailable("the town stops", outcome="unknown")
             reply = self._refused(stopping, request, mounted)
         (mounted or self._nowhere).observe(reply.status, runtime.monotonic() - started_s)
-        await _sent(send, reply, request)
+        if isinstance(reply, Stream):
+            await self._streamed(reply, request, receive, send)
+        else:
+            await _sent(send, reply, request)
+
+    def end_events(self) -> None:
+        """Ends the streams that don't end by themselves, since the town stops."""
+        for streaming in self._endless:
+            streaming.cancel()
+
+    async def _streamed(
+        self, stream: Stream, request: Request, receive: Receive, send: Send
+    ) -> None:
+        """Returns without an end if it broke, so that the server breaks the connection off."""
+        try:
+            await self._sent_while_wanted(stream, request, receive, send)
+        except (Exception, asyncio.CancelledError) as error:
+            _log_broken(error, request)
+
+    async def _sent_while_wanted(
+        self, stream: Stream, request: Request, receive: Receive, send: Send
+    ) -> None:
+        streaming = asyncio.create_task(_send_pieces(stream, request, send))
+        leaving = asyncio.create_task(_left(receive))
+        self._streams += 1
+        if stream.endless:
+            self._endless.add(streaming)
+        try:
+            await asyncio.wait((streaming, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._streams -= 1
+            self._endless.discard(streaming)
+            leaving.cancel()
+            streaming.cancel()
+            await asyncio.gather(streaming, leaving, return_exceptions=True)
+            await stream.pieces.aclose()
+        if streaming.cancelled():
+            await _taken(send, _END, within_s=END_S)
+        else:
+            streaming.result()  # raises what broke it
 
     def _fill(self, request: Request, scope: Scope) -> Credentials:
         path = scope.get("raw_path") or scope["path"].encode()
@@ -197,7 +250,7 @@ class Http:
 
     async def _answered(
         self, mounted: Mounted, request: Request, credentials: Credentials, receive: Receive
-    ) -> Reply:
+    ) -> Reply | Stream:
         endpoint = mounted.endpoint
         request.root = mounted.root
         _refuse_cross_site(request)
@@ -207,10 +260,14 @@ class Http:
                 endpoint.row.allow(request.caller)
             await _take_body(request, endpoint, receive)
             async with asyncio.timeout(endpoint.row.timeout_s):
-                return await endpoint(request)
+                reply = await endpoint(request)
         except TimeoutError as error:
             message = f"not done within {endpoint.row.timeout_s:g} s"
             raise Unavailable(message, outcome="unknown") from error
+        if isinstance(reply, Stream) and self._streams >= STREAMS_MAX:
+            await reply.pieces.aclose()
+            raise StreamsOver(f"{STREAMS_MAX} replies are on their way already", retry_after_s=5)
+        return reply
 
     def _refused(self, error: Exception, request: Request, mounted: Mounted | None) -> Reply:
         problem = shown(error, instance=f"urn:bastide:request:{request.id}")
@@ -343,6 +400,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
+@lru_cache(ADDRESSES_REMEMBERED)
 def _is_loopback(text: str) -> bool:
     return _is_address(text) and ipaddress.ip_address(text).is_loopback
 
@@ -415,12 +473,59 @@ def _told(error: Exception) -> Mapping[str, str]:
 
 
 async def _sent(send: Send, reply: Reply, request: Request) -> None:
+    headers = _headers_of(reply, request)
+    if reply.status not in (204, 304):
+        headers.setdefault("content-length", str(len(reply.body)))
+    await send(_start(reply.status, headers))
+    body = b"" if request.method == "HEAD" else reply.body
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_pieces(stream: Stream, request: Request, send: Send) -> None:
+    await _taken(send, _start(stream.status, _headers_of(stream, request)))
+    if request.method != "HEAD":
+        async for piece in stream.pieces:
+            await _taken(send, {"type": "http.response.body", "body": piece, "more_body": True})
+    await _taken(send, _END)
+
+
+async def _taken(
+    send: Send, message: MutableMapping[str, Any], *, within_s: float | None = None
+) -> None:
+    """Returns when what was sent before is on its way."""
+    given_s = STALL_S if within_s is None else within_s
+    try:
+        async with asyncio.timeout(given_s):
+            await send(message)
+    except TimeoutError as error:
+        raise _Stalled(f"the client took nothing for {given_s:g} s") from error
+
+
+def _log_broken(error: BaseException, request: Request) -> None:
+    """One line; of a fault of ours, where it was too."""
+    ordinary = isinstance(error, Refusal | _Stalled | asyncio.CancelledError)
+    stops = isinstance(error, asyncio.CancelledError)  # the time to drain is over
+    _log.error(
+        "%s %s broke off (%s): %s",
+        *(request.method, request.path, request.id),
+        "the town stops" if stops else str(error) or type(error).__name__,
+        exc_info=None if ordinary else error,
+    )
+
+
+async def _left(receive: Receive) -> None:
+    """Until the client has gone. What it sends meanwhile is no part of this request."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _headers_of(reply: Reply | Stream, request: Request) -> dict[str, str]:
     headers = {"x-request-id": request.id, **HEADERS_ALWAYS, **reply.headers}
     if reply.headers.get("content-type", "").startswith("text/html"):
         headers = {**HEADERS_OF_PAGES, **headers}
-    if reply.status not in (204, 304):
-        headers.setdefault("content-length", str(len(reply.body)))
+    return headers
+
+
+def _start(status: int, headers: Mapping[str, str]) -> MutableMapping[str, Any]:
     raw = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()]
-    await send({"type": "http.response.start", "status": reply.status, "headers": raw})
-    body = b"" if request.method == "HEAD" else reply.body
-    await send({"type": "http.response.body", "body": body})
+    return {"type": "http.response.start", "status": status, "headers": raw}

@@ -22,6 +22,7 @@ from bastide.base.routes.rows import (
     Reply,
     Request,
     Row,
+    Stream,
     fingerprint,
     json_reply,
 )
@@ -61,7 +62,7 @@ class Endpoint:
     def streams(self) -> bool:
         return Chunks in self.arguments.values()
 
-    async def __call__(self, request: Request) -> Reply:
+    async def __call__(self, request: Request) -> Reply | Stream:
         if self._queries is not None and (unknown := request.query.keys() - self._queries):
             raise Invalid(f"there is no parameter {min(unknown)[:100]!r}")
         found = {}
@@ -74,8 +75,8 @@ class Endpoint:
         answer = self.row.handler(self._served, **found)
         return self._reply(await answer if self._awaits else answer)
 
-    def _reply(self, answer: Any) -> Reply:
-        if isinstance(answer, Reply):
+    def _reply(self, answer: Any) -> Reply | Stream:
+        if isinstance(answer, Reply | Stream):
             return answer
         if answer is None:
             return Reply(204, headers=self.row.headers)

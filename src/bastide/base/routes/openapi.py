@@ -10,8 +10,9 @@ import msgspec
 from bastide.base.errors import Problem, Refusal
 from bastide.base.routes.binding import Endpoint, is_scalar, once_type
 from bastide.base.routes.router import parameters_of
-from bastide.base.routes.rows import Reply
+from bastide.base.routes.rows import Reply, Stream
 
+NO_JSON = (Reply, Stream, NoneType)
 ALWAYS = {400: "Invalid", 500: "Fault", 503: "Unavailable"}
 
 
@@ -98,8 +99,8 @@ def _returns(endpoint: Endpoint) -> Any:
 
 
 def _answer(endpoint: Endpoint) -> Any:
-    """The type that is sent as JSON, if one is: a union is read without Reply and None."""
+    """The type that is sent as JSON, if one is: a union is read without what is none."""
     returns = _returns(endpoint)
     if get_origin(returns) in (Union, UnionType):
-        returns = next((a for a in get_args(returns) if a not in (Reply, NoneType)), Reply)
-    return None if returns in (Reply, NoneType) else returns
+        returns = next((a for a in get_args(returns) if a not in NO_JSON), Reply)
+    return None if returns in NO_JSON else returns

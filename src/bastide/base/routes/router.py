@@ -9,6 +9,7 @@ from bastide.base.manifest import Miswired
 E = TypeVar("E")
 
 _PARAMETER = re.compile(r"\{([a-z_]+)(:path)?\}")
+_ENDED = re.compile(r"\{([a-z_]+)\}([^{}]+)")
 
 
 def parameters_of(path: str) -> set[str]:
@@ -16,10 +17,13 @@ def parameters_of(path: str) -> set[str]:
 
 
 class _Node(Generic[E]):
-    """One segment: children by its text, one child for any text, and one that takes the rest."""
+    """One segment: children by its text, by its end, one child for any text, and one that takes
+    the rest.
+    """
 
     def __init__(self) -> None:
         self.exact: dict[str, _Node[E]] = {}
+        self.ended: dict[str, _Node[E]] = {}
         self.any: _Node[E] | None = None
         self.rest: _Node[E] | None = None
         self.names: list[str] = []
@@ -28,7 +32,7 @@ class _Node(Generic[E]):
 
 class Router(Generic[E]):
     """`find(path)` gives the endpoints by method and the path's parameters. An exact segment wins
-    over a parameter, a parameter over the rest.
+    over a parameter with an end (`{code}+`), that over a parameter, a parameter over the rest.
     """
 
     def __init__(self) -> None:
@@ -43,7 +47,7 @@ class Router(Generic[E]):
         node, names = self._root, []
         for segment in path.split("/")[1:]:
             node = _child(node, segment)
-            if match := _PARAMETER.fullmatch(segment):
+            if match := _PARAMETER.fullmatch(segment) or _ENDED.fullmatch(segment):
                 names.append(match.group(1))
         if method in node.methods:
             raise Miswired(f"{method} {path} is served twice")
@@ -61,6 +65,8 @@ class Router(Generic[E]):
 
 
 def _child(node: _Node[E], segment: str) -> _Node[E]:
+    if match := _ENDED.fullmatch(segment):
+        return node.ended.setdefault(match.group(2), _Node())
     match = _PARAMETER.fullmatch(segment)
     if match is None:
         return node.exact.setdefault(segment, _Node())
@@ -81,6 +87,9 @@ def _walk(
     first, rest = segments[0], segments[1:]
     if exact := node.exact.get(first):
         yield from _walk(exact, rest, values)
+    for end, ended in node.ended.items():
+        if first.endswith(end) and first != end:
+            yield from _walk(ended, rest, [*values, first.removesuffix(end)])
     if node.any and first:
         yield from _walk(node.any, rest, [*values, first])
     if node.rest:

@@ -2,18 +2,22 @@
 below.
 """
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from bastide.base.errors import Invalid, NotFound
+from bastide.base.errors import Invalid, Limited, NotFound
 from bastide.base.gate import Allow, Caller
 
 BODY_BYTES_MAX = 64 * 1024  # unless the row says otherwise
 TIMEOUT_S = 30.0
 ONCE_KEY_MAX = 255
+STREAMS_MAX = 1_000  # replies on their way piece by piece, at once
+STALL_S = 60.0  # a client that takes nothing for so long is given up
+BEAT_S = 15.0  # between signs of life in events
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -64,7 +68,7 @@ def route(
     from the query; one Struct (with `forbid_unknown_fields`) from the body; `Caller`; `Request`;
     `Once[Answer] | None`, where `once` lets a request be repeated by its Idempotency-Key; `Chunks`,
     a body taken piece by piece; or a type that the town grants (`Pages`). It returns a Struct or a
-    list of them (sent as JSON with `status`), a Reply, or None (204).
+    list of them (sent as JSON with `status`), a Reply, a Stream, or None (204).
 
     `form` takes the Struct from an HTML form too; `html` marks a page, whose refusals are pages for
     a browser. OpenAPI lists what is no page, unless `listed` says otherwise, with the good statuses
@@ -141,6 +145,20 @@ class Reply(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
+class Stream(msgspec.Struct, frozen=True):
+    """What goes out piece by piece; a piece is asked for when the one before it is on its way.
+
+    Ends with `pieces`, whose `aclose` is called whatever happens: when the client has gone, too, or
+    takes nothing for STALL_S. If `pieces` raises, the connection is broken off, so that nobody
+    takes a part for the whole. `endless` ones (events) end as soon as the town stops.
+    """
+
+    pieces: AsyncGenerator[bytes, None]
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    endless: bool = False
+
+
 class NoSuchPage(NotFound):
     pass
 
@@ -161,6 +179,10 @@ class BodyLate(Invalid):
     status = 408
 
 
+class StreamsOver(Limited):
+    pass
+
+
 class UriTooLong(Invalid):
     status = 414
 
@@ -173,6 +195,34 @@ def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] | None 
     return Reply(
         status, msgspec.json.encode(value), {"content-type": "application/json", **(headers or {})}
     )
+
+
+def events(made: AsyncGenerator[Any, None]) -> Stream:
+    """Server-sent events (HTML, section 9.2), one for each Struct that `made` yields; and a sign of
+    life every BEAT_S, so that proxies leave the connection open.
+    """
+    headers = {"content-type": "text/event-stream", "cache-control": "no-store"}
+    return Stream(_event_lines(made), headers=headers, endless=True)
+
+
+async def _event_lines(made: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:
+    coming: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(made, None))
+            await asyncio.wait([coming], timeout=BEAT_S)
+            if not coming.done():
+                yield b":\n\n"
+                continue
+            event, coming = coming.result(), None
+            if event is None:
+                return
+            yield b"data: %b\n\n" % msgspec.json.encode(event)
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+        await made.aclose()
 
 
 def redirect(location: str, status: int = 303, headers: Mapping[str, str] | None = None) -> Reply:

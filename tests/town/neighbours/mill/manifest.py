@@ -1,8 +1,8 @@
-"""An engine with an address of its own, a setting, commands, and a door that takes its time."""
+"""An engine with an address of its own, a setting, commands, and doors that take their time."""
 
 import asyncio
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from httpx import AsyncClient
 from bastide.base.errors import NotFound, Unavailable
 from bastide.base.gate import anyone
 from bastide.base.manifest import Address, Bench, Command, Manifest, Use
-from bastide.base.routes.rows import route
+from bastide.base.routes.rows import Stream, events, route
 
 GRAIN_MAX = 100
 
@@ -57,6 +57,25 @@ async def wait(mill: Mill, seconds: float) -> Flour:
     return Flour("waited")
 
 
+async def watch_turns(mill: Mill) -> Stream:
+    """The first, and then none that anybody would live to see."""
+
+    async def turns() -> AsyncGenerator[Flour, None]:
+        yield Flour("1")
+        await asyncio.Event().wait()
+
+    return events(turns())
+
+
+async def carry_sacks(mill: Mill, count: int) -> Stream:
+    async def sacks() -> AsyncGenerator[bytes, None]:
+        for number in range(1, count + 1):
+            yield b"sack %d\n" % number
+            await asyncio.sleep(0.1)
+
+    return Stream(sacks())
+
+
 async def _grind(client: AsyncClient, arguments: Namespace) -> None:
     reply = await client.post("/grind", json={"text": arguments.grain})
     if reply.status_code == 404:
@@ -77,6 +96,8 @@ BENCHES = (Bench("grinding", "how fast", _measure),)
 DOORS = (
     route("POST", "/grind", grind, allow=anyone),
     route("GET", "/wait", wait, allow=anyone),
+    route("GET", "/turns", watch_turns, allow=anyone),
+    route("GET", "/sacks", carry_sacks, allow=anyone),
 )
 MANIFEST = Manifest(
     name="mill",

@@ -16,7 +16,8 @@ from bastide.apps.console.contract import (
 )
 from bastide.apps.console.core.layout import layout_of
 from bastide.apps.console.service.counts import Counts
-from bastide.base.html.shell import FLOORS, UNRATED, has_page, tell_shell
+from bastide.base.html.shell import FLOORS, has_page, shell_line, tell_shell
+from bastide.base.levels import level_of
 from bastide.base.manifest import Health, Manifest, TownView
 from bastide.base.rt.runtime import Runtime
 
@@ -108,7 +109,7 @@ class Console:
             name=name,
             floor=manifest.floor,
             summary=manifest.summary,
-            level=UNRATED,
+            level=level_of(name),
             address=address,
             has_page=has_page(manifest),
             ok=health.ok,
@@ -116,7 +117,7 @@ class Console:
             stands_on=self.town.needs_of(name),
             carries=[m.name for m in self.town.manifests if name in self.town.needs_of(m.name)],
             calls_per_s=self.counts.per_s(name),
-            try_line=_shell_line(manifest).format(http=address),
+            try_line=shell_line(manifest).format(http=address),
         )
 
     def _publish(self, name: str) -> None:
@@ -128,8 +129,3 @@ class Console:
             return self.counts.per_s(name)
 
         tell_shell(self._runtime.metrics, name, per_s=per_s, ok=ok)
-
-
-def _shell_line(manifest: Manifest) -> str:
-    """Its line to try, unless that is to open it in a browser, which a page has a link for."""
-    return "" if manifest.try_line.startswith("open ") else manifest.try_line

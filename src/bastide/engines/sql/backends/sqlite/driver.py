@@ -56,12 +56,19 @@ def connect(path: Path, options: SqliteOptions) -> apsw.Connection:
 
 
 def bound(compiled: Compiled, values: Values) -> Values:
-    """`values` as the driver takes them."""
+    """`values` as the driver takes them.
+
+    Raises:
+        ValueRefused: one can't be written down, as a list with a text that is no Unicode.
+    """
     if not compiled.binds and not compiled.constants:
         return values
     found = {**compiled.constants, **values}
-    for name, process in compiled.binds.items():
-        found[name] = process(found[name])
+    try:
+        for name, process in compiled.binds.items():
+            found[name] = process(found[name])
+    except (OverflowError, UnicodeEncodeError) as error:
+        refuse(error)
     return found
 
 

@@ -1,0 +1,1 @@
+"""cache: what is read often, kept near."""

@@ -1,0 +1,1 @@
+"""Which entries a full cache lets go of: four ways, one shape."""

@@ -1,0 +1,1 @@
+"""pubsub: messages to whoever listens now."""

@@ -1,0 +1,1 @@
+"""redis: a client of Redis that pipelines by itself."""

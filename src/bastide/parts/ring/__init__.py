@@ -1,0 +1,1 @@
+"""ring: which of several servers a key belongs to."""
