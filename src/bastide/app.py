@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import os
 import signal
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,13 +29,14 @@ from bastide.base.metrics import exposition
 from bastide.base.routes.asgi import Http, Network, Site
 from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.openapi import openapi
-from bastide.base.routes.rows import Reply, Request, Row, json_reply, redirect, route
+from bastide.base.routes.rows import STALL_S, Reply, Request, Row, json_reply, redirect, route
 from bastide.base.rt.lock import FileLock, LockHeld
 from bastide.base.rt.net import Listener, bind, bind_near
 from bastide.base.rt.runtime import Runtime
 from bastide.base.settings import PREFIX
 from bastide.town import Settings, Town, address_variable, manifests, open_town, refuse_unread
 
+DESCRIPTORS = 65_536
 DRAIN_S = 10
 HEAD_BYTES_MAX = 64 * 1024  # far above what base.routes takes, so that it can say what is wrong
 HEAD_S = 10
@@ -231,6 +233,7 @@ async def serve(
         Invalid: a setting is wrong, or another process holds DATA.
     """
     refuse_unread(environ)
+    _allow_many_descriptors()
     own = settings.read(Settings, PREFIX.rstrip("_"), environ)
     data = Path(own.data)
     lock = locked(data)
@@ -242,6 +245,16 @@ async def serve(
                 await _serve(town, doors, started)
     finally:
         lock.release()
+
+
+def _allow_many_descriptors() -> None:
+    """As many as we may have: shells give 1,024, which open streams alone could take."""
+    if sys.platform != "win32":
+        import resource  # which Windows lacks
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def locked(data: Path) -> FileLock:
@@ -284,20 +297,32 @@ _FRAMING = (b"content-length", b"transfer-encoding")
 
 class _Protocol(HttpToolsProtocol):
     """uvicorn's, with limits of ours on what it leaves open: a head that goes on for ever or never
-    comes, requests sent ahead, the rest of a body that was refused, and a body behind an Upgrade,
-    which llhttp would read as the next request.
+    comes, requests sent ahead, the rest of a body that was refused, a client that takes nothing
+    (closing alone would wait for it for ever), and a body behind an Upgrade, which llhttp would
+    read as the next request.
 
     What arrived since the last piece of a body is part of a head, or of what frames the pieces.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # so that we hear of all that can't leave at once
+        self._stall: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._deadline = self.loop.call_later(HEAD_S, self._cut_off)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
+        self._unwatch()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unwatch()
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -338,6 +363,21 @@ class _Protocol(HttpToolsProtocol):
         if rest and not self.transport.is_closing():
             self._deadline.cancel()
             self._deadline = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _watch(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._stall = self.loop.call_later(STALL_S, self._give_up, left)
+
+    def _give_up(self, before: int) -> None:
+        """Unless some of what waited has left."""
+        if self.transport.get_write_buffer_size() < before:
+            self._watch()
+        else:
+            self.transport.abort()
+
+    def _unwatch(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
 
     def _cut_off(self) -> None:
         if not self._head_bytes:  # kept ready by a browser, which would take a reply for its own

@@ -18,7 +18,7 @@ from bastide.base.metrics import Registry
 from bastide.base.routes import asgi, rows
 from bastide.base.routes.asgi import Http, Site
 from bastide.base.routes.binding import Endpoint
-from bastide.base.routes.rows import STREAMS_MAX, Stream, events, route
+from bastide.base.routes.rows import STREAMS_MAX, STREAMS_OF_ONE_MAX, Stream, events, route
 from tests.engines.cache.kit import eventually
 from tests.town.conftest import RunningTown
 
@@ -181,6 +181,22 @@ async def test_who_does_not_take_the_last_piece_is_given_up_too(monkeypatch) -> 
         writer.transport.abort()
 
 
+async def test_who_takes_nothing_keeps_no_connection(monkeypatch) -> None:
+    monkeypatch.setattr("bastide.app.STALL_S", 0.2)
+    pieces = Pieces(b"x" * BUFFERS_BYTES_MAX)
+    pieces.more.release()
+    async with wired(pieces, plain) as town:
+        _, writer = await town.opened()
+        writer.transport.pause_reading()
+        await pieces.ended.wait()
+
+        async def is_gone():
+            return not town.server.server_state.connections
+
+        await eventually(is_gone)
+        writer.transport.abort()
+
+
 async def said(town: Wired) -> bytes:
     reader, writer = await town.opened(b"HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
     answer = await reader.read()
@@ -268,8 +284,14 @@ async def test_events_end_whole_when_the_town_stops(caplog) -> None:
 # How many
 
 
-async def test_so_many_are_on_their_way_and_not_one_more(serve) -> None:
-    waiting = [Pieces(b"a", b"b") for _ in range(STREAMS_MAX)]
+@pytest.mark.parametrize(
+    ("of_one", "places"), [(STREAMS_OF_ONE_MAX, STREAMS_OF_ONE_MAX), (STREAMS_MAX, STREAMS_MAX)]
+)
+async def test_so_many_are_on_their_way_and_not_one_more(
+    of_one, places, serve, monkeypatch
+) -> None:
+    monkeypatch.setattr(asgi, "STREAMS_OF_ONE_MAX", of_one)
+    waiting = [Pieces(b"a", b"b") for _ in range(places)]
     left = iter(waiting)
 
     async def handle(_: object) -> Stream:
@@ -287,6 +309,30 @@ async def test_so_many_are_on_their_way_and_not_one_more(serve) -> None:
         pieces.more.release()
     assert {reply.content for reply in await asyncio.gather(*asked)} == {b"ab"}
     assert (await client.get("/")).status_code == 200
+
+
+async def test_one_address_leaves_places_to_others(monkeypatch) -> None:
+    monkeypatch.setattr(asgi, "STREAMS_OF_ONE_MAX", 1)
+    pieces = Pieces(b"a", b"b")
+    async with wired(pieces, plain) as town:
+        _, writer = await town.opened()
+        await pieces.begun.wait()
+        again = await town.opened()
+        assert b" 429 " in await again[0].readline()
+        other = await town.opened(
+            b"GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 192.0.2.7\r\n\r\n"
+        )
+        assert b" 429 " in await other[0].readline(), "anybody may claim an address"
+        for one in (writer, again[1], other[1]):
+            one.transport.abort()
+
+
+async def test_no_events_begin_once_the_town_stops() -> None:
+    async with wired(Pieces(b"1"), as_events) as town:
+        town.server._http.end_events()
+        reader, writer = await town.opened()
+        assert b" 503 " in await reader.readline()
+        writer.transport.abort()
 
 
 async def test_what_has_ended_takes_no_place(monkeypatch) -> None:

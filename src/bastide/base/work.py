@@ -11,6 +11,7 @@ from bastide.base.rt import runtime
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 30.0
 HEALTHY_AFTER_S = 60.0
+BREATH_S = 0.002
 
 Work = Callable[[], Awaitable[None]]
 _log = logging.getLogger(__name__)
@@ -73,6 +74,20 @@ def jittered(seconds: float) -> float:
     together.
     """
     return seconds * (0.5 + runtime.current().chance.random.random() / 2)
+
+
+class Breath:
+    """For long work on the loop: `await breath.taken()` between its pieces lets others run, if it
+    has held the loop for BREATH_S.
+    """
+
+    def __init__(self) -> None:
+        self._began_s = runtime.monotonic()
+
+    async def taken(self) -> None:
+        if runtime.monotonic() - self._began_s > BREATH_S:
+            await asyncio.sleep(0)
+            self._began_s = runtime.monotonic()
 
 
 async def every(seconds: float, step: Work) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -64,16 +64,23 @@ def bearer(key: str | None) -> dict[str, str]:
 
 
 POSTGRES_URL = os.environ.get("BASTIDE_TEST_POSTGRES_URL", "")
+REDIS_URL = os.environ.get("BASTIDE_TEST_REDIS_URL", "")
 REQUIRED = os.environ.get("BASTIDE_TEST_ENGINES_REQUIRED") == "1"
-ON_ENGINES = ("test_create", "test_codes", "test_manage", "test_clicks", "test_import")
+ON_ENGINES = (
+    *("test_create", "test_codes", "test_manage", "test_clicks", "test_import", "test_follow"),
+    *("test_rules", "test_edit", "test_cache", "test_days", "test_moderation", "test_files"),
+)
+ENGINES = (pytest.mark.engine("postgres"), pytest.mark.engine("redis"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What meets the database is run on PostgreSQL too, if there is one."""
+    """What meets database or cache is run on PostgreSQL with Redis too, if they are there."""
     if "environ" in metafunc.fixturenames:
         backends: list[Any] = ["memory"]
-        if (POSTGRES_URL or REQUIRED) and metafunc.module.__name__.endswith(ON_ENGINES):
-            backends.append(pytest.param("postgres", marks=pytest.mark.engine("postgres")))
+        if ((POSTGRES_URL and REDIS_URL) or REQUIRED) and metafunc.module.__name__.endswith(
+            ON_ENGINES
+        ):
+            backends.append(pytest.param("engines", marks=ENGINES))
         metafunc.parametrize("environ", backends, indirect=True)
 
 
@@ -83,12 +90,27 @@ async def environ(request: pytest.FixtureRequest) -> AsyncIterator[Mapping[str, 
     if request.param == "memory":
         yield {}
         return
+    async with clean_engines() as settings:
+        yield settings
+
+
+@asynccontextmanager
+async def clean_engines() -> AsyncIterator[Mapping[str, str]]:
+    """The settings of towns on PostgreSQL and Redis, in which nothing of ours is."""
     assert POSTGRES_URL, "BASTIDE_TEST_POSTGRES_URL is not set: scripts/engines start"
+    assert REDIS_URL, "BASTIDE_TEST_REDIS_URL is not set: scripts/engines start"
     import asyncpg
+    from redis.asyncio import Redis
 
     connection = await asyncpg.connect(POSTGRES_URL)
     await connection.execute("DROP SCHEMA IF EXISTS shortener, ids CASCADE")
-    yield {"BASTIDE_SQL_URL": POSTGRES_URL}
+    async with Redis.from_url(REDIS_URL) as redis:
+        await redis.flushdb()
+    yield {
+        "BASTIDE_SQL_URL": POSTGRES_URL,
+        "BASTIDE_CACHE_URL": REDIS_URL,
+        "BASTIDE_PUBSUB_URL": REDIS_URL,
+    }
     await connection.execute("DROP SCHEMA IF EXISTS shortener, ids CASCADE")
     await connection.close()
 

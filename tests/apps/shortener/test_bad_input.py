@@ -108,6 +108,7 @@ async def test_the_public_address_is_ours(raised_with):
     assert (await visitor.shorten("http://localhost/abc")).status_code == 400
 
 
+@pytest.mark.limit("shortener.TARGET_CHARACTERS_MAX")
 @pytest.mark.box("shortener.bad-input")
 async def test_an_address_of_2048_characters_is_taken_and_one_more_is_not(visitor):
     longest = "https://example.com/" + "a" * 2028
@@ -151,6 +152,7 @@ async def test_a_body_over_the_limit_is_413_before_it_is_read(visitor, unchanged
         assert len(read) <= pieces_max
 
 
+@pytest.mark.limit("shortener.EXPIRES_DAYS_MAX")
 @pytest.mark.box("shortener.bad-input")
 @pytest.mark.parametrize(
     ("days", "status"),

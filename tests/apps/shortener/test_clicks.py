@@ -11,18 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastide.apps.shortener.contract import JournalBehind, JournalShared
-from bastide.apps.shortener.core.clicks import Click, Count, decode, encode, is_bot, tally
-from bastide.apps.shortener.model import Settings
+from bastide.apps.shortener.core.clicks import Click, decode, encode, tallies, totals
+from bastide.apps.shortener.model import Settings, Visit
 from bastide.apps.shortener.service.clicks import open_clicks
+from bastide.apps.shortener.service.days import Bell
 from bastide.base.errors import Unavailable
 from bastide.base.faults import armed, failing
 from bastide.parts.seglog.contract import LogFailed
+from bastide.parts.visitor.contract import Client, Visitor
 from bastide.testing.town import raised
 
 DAY_S = 24 * 3600
 LONG = "https://example.com/a/long/address?with=query"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
+SOMEBODY = Visitor(Client("desktop", "linux", "firefox", False), "FI", (), "")
+
+
+def visit(request_id):
+    return Visit(request_id, SOMEBODY, {})
 
 
 def bearer(key):
@@ -100,9 +109,7 @@ async def test_clicks_of_one_tick_are_one_write():
         await client.get(f"/{code}")  # so that the database is open for reading
         writes = []
         with armed("seglog.before_write", lambda: writes.append(1)):
-            await asyncio.gather(
-                *(shortener.follow(code, request_id=str(n), bot=False) for n in range(100))
-            )
+            await asyncio.gather(*(shortener.follow(code, visit(str(n))) for n in range(100)))
     assert len(writes) <= 2  # the second, if any, marks what was synced
 
 
@@ -131,13 +138,8 @@ async def test_on_a_full_disk_counts_are_read_and_say_that_they_may_lag(visitor)
     made = await visitor.made()
     code, key = made["short_code"], made["manage_key"]
     await visitor.follow(code)
-    assert await visitor.stats(code, key) == {
-        "short_code": code,
-        "short_url": made["short_url"],
-        "total_clicks": 1,
-        "bot_clicks": 0,
-        "pending": False,
-    }
+    stats = await visitor.stats(code, key)
+    assert (stats["total_clicks"], stats["bot_clicks"], stats["pending"]) == (1, 0, False)
     with armed("seglog.before_write", failing(OSError(errno.ENOSPC, "full"))):
         assert (await visitor.follow(code)).status_code == 503
         stats = await visitor.stats(code, key)
@@ -185,7 +187,7 @@ async def test_a_redirect_waits_for_the_disk_only_if_told_to(mode):
         made = (await client.post("/api/shorten", json={"original_url": LONG})).json()
         syncs = []
         with armed("seglog.after_sync", lambda: syncs.append(1)):
-            await shortener.follow(made["short_code"], request_id="1", bot=False)
+            await shortener.follow(made["short_code"], visit("1"))
             assert bool(syncs) == (mode == "synced")
         assert await total(client, made) == 1
 
@@ -202,7 +204,7 @@ async def test_a_fold_whose_answer_is_lost_counts_nothing_twice(point, tmp_path)
             await client.get(f"/{made['short_code']}")
         with armed(point, failing(OSError(errno.EIO, "lost"))):
             with pytest.raises(Unavailable):
-                await shortener.fold_clicks()
+                await shortener.upkeep.fold_clicks()
             await client.get(f"/{made['short_code']}")  # the next fold reads further than this one
         path = f"/api/{made['short_code']}/stats"
         stats = (await client.get(path, headers=bearer(made["manage_key"]))).json()
@@ -243,40 +245,36 @@ async def test_an_expired_link_keeps_its_counts(visitor, town):
     assert (await visitor.stats(made["short_code"], made["manage_key"]))["total_clicks"] == 1
 
 
+visitors = st.builds(
+    Visitor,
+    st.builds(Client),
+    st.sampled_from(["", "FI", "CH"]),
+    st.just(()),
+    st.sampled_from(["", "news.example"]),
+)
+
+
 @given(
     st.text(alphabet="0123456789abcdef", max_size=30),
     st.integers(0, 2**63 - 1),
     st.integers(0, 2**63 - 1),
-    st.booleans(),
+    visitors,
 )
-def test_a_click_is_read_as_it_was_written(request_id, link_id, at_ms, bot):
-    click = Click(request_id, link_id, at_ms, bot)
+def test_a_click_is_read_as_it_was_written(request_id, link_id, at_ms, visitor):
+    click = Click(request_id, link_id, at_ms, visitor)
     assert decode(encode(click)) == click
 
 
-@given(st.lists(st.tuples(st.integers(1, 3), st.booleans())))
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2 * DAY_S * 1000), visitors)))
 def test_a_tally_is_the_count_of_each_link(clicks):
-    found = tally(encode(Click("x", link_id, 0, bot)) for link_id, bot in clicks)
-    for link_id in {link_id for link_id, _ in clicks}:
-        mine = [bot for other, bot in clicks if other == link_id]
-        assert found[link_id] == Count(len(mine), sum(mine))
-    assert sum(count.clicks for count in found.values()) == len(clicks)
-
-
-@pytest.mark.parametrize(
-    ("agent", "method", "bot"),
-    [
-        (FIREFOX, "GET", False),
-        (FIREFOX, "HEAD", True),
-        (GOOGLEBOT, "GET", True),
-        ("Slackbot-LinkExpanding 1.0", "GET", True),
-        ("WhatsApp/2.23", "GET", True),
-        ("curl/8.5.0", "GET", False),
-        ("", "GET", False),
-    ],
-)
-def test_a_bot_is_who_says_so(agent, method, bot):
-    assert is_bot(agent, method) == bot
+    found = tallies(encode(Click("x", *click)) for click in clicks)
+    by_link = totals(found)
+    assert sum(tally.clicks + tally.bots for tally in by_link.values()) == len(clicks)
+    for link_id in {link_id for link_id, _, _ in clicks}:
+        bots = [visitor.client.bot for other, _, visitor in clicks if other == link_id]
+        assert (by_link[link_id].clicks, by_link[link_id].bots) == (bots.count(0), bots.count(1))
+    for tally in found.values():
+        assert all(sum(names.values()) == tally.clicks for names in tally.shares.values())
 
 
 # The journal
@@ -426,12 +424,13 @@ async def test_two_processes_on_copies_of_one_journal_are_found_and_nothing_is_s
         await client.get(f"/{made['short_code']}")
         assert await total(client, made) == 1
         shutil.copytree(tmp_path / "shortener" / "clicks", tmp_path / "copy")
-        async with open_clicks(tmp_path / "copy", shortener._db, Settings()) as other:
+        copy, bell = tmp_path / "copy", shortener._bell
+        async with open_clicks(copy, shortener._db, bell, Settings()) as other:
             await click(other, 3)
             await other.fold()
         await client.get(f"/{made['short_code']}")
         with pytest.raises(JournalShared, match=r"4 clicks .* and we have counted 1: .* a copy"):
-            await shortener.fold_clicks()
+            await shortener.upkeep.fold_clicks()
         stats = await client.get(
             f"/api/{made['short_code']}/stats", headers=bearer(made["manage_key"])
         )
@@ -443,13 +442,13 @@ async def test_two_processes_on_copies_of_one_journal_are_found_and_nothing_is_s
 @pytest.mark.box("shortener.exact")
 async def test_a_copy_of_the_journal_is_found_also_after_a_fold_that_failed(tmp_path):
     async with reopened(tmp_path) as (shortener, _):
-        async with open_clicks(tmp_path / "one", shortener._db, Settings()) as one:
+        async with open_clicks(tmp_path / "one", shortener._db, shortener._bell, Settings()) as one:
             await click(one, 5)
             await one.fold()
         shutil.copytree(tmp_path / "one", tmp_path / "other")
         async with (
-            open_clicks(tmp_path / "one", shortener._db, Settings()) as one,
-            open_clicks(tmp_path / "other", shortener._db, Settings()) as other,
+            open_clicks(tmp_path / "one", shortener._db, shortener._bell, Settings()) as one,
+            open_clicks(tmp_path / "other", shortener._db, shortener._bell, Settings()) as other,
         ):
             await click(one, 12)
             await click(other, 10)
@@ -501,14 +500,15 @@ async def counting(directory, *, kept_days=7, **more):
     async with raised("shortener") as town:
         names = [(opened.manifest.name, opened.client.name) for opened in town.town.opened]
         database = town.town.opened[names.index(("sql", "shortener"))].served
+        bell = Bell(town.town.opened[names.index(("pubsub", "shortener"))].served)
         small = {"segment_bytes": SEGMENT_BYTES}
-        async with open_clicks(directory, database, settings, **small) as clicks:
+        async with open_clicks(directory, database, bell, settings, **small) as clicks:
             yield clicks, town.clock
 
 
 async def click(clicks, count):
     for n in range(count):
-        await clicks.record(Click(f"{n:018}", 1, 0, False))
+        await clicks.record(Click(f"{n:018}", 1, 0, SOMEBODY))
 
 
 def size(directory):

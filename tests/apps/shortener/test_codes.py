@@ -85,6 +85,7 @@ def hash_codes(url, key, *, at_ms=NOW_MS):
     ]
 
 
+@pytest.mark.limit("shortener.CODE_TRIES_MAX")
 @pytest.mark.box("shortener.codes")
 async def test_a_hash_code_that_is_taken_is_made_anew_up_to_three_times(raised_with):
     visitor = await raised_with(BASTIDE_SHORTENER_CODES="hash")
@@ -100,6 +101,7 @@ async def test_a_hash_code_that_is_taken_is_made_anew_up_to_three_times(raised_w
         assert (await visitor.made(url, key=key))["short_code"] == tries[taken]
 
 
+@pytest.mark.limit("shortener.CODE_TRIES_MAX")
 @pytest.mark.box("shortener.codes")
 async def test_when_three_tries_are_taken_it_is_503_and_nothing_is_made(raised_with):
     visitor = await raised_with(BASTIDE_SHORTENER_CODES="hash")
@@ -148,12 +150,14 @@ async def test_of_many_who_want_one_code_at_once_one_gets_it(visitor):
     assert (await visitor.follow("wanted")).headers["location"] == winner
 
 
+@pytest.mark.limit("shortener.CODE_CHARACTERS_MAX")
 @pytest.mark.box("shortener.custom")
 @pytest.mark.parametrize("code", ["abc", "a" * 32, "A-b_9"])
 async def test_a_custom_code_has_3_to_32_letters_digits_and_dashes(code, visitor):
     assert (await visitor.made(custom_code=code))["short_code"] == code
 
 
+@pytest.mark.limit("shortener.CODE_CHARACTERS_MAX")
 @pytest.mark.box("shortener.custom")
 @pytest.mark.parametrize(
     "code", ["", "ab", "a" * 33, "a b", "a/b", "caf\u00e9", "a\n", "abc\n", "a.b"]

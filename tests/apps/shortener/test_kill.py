@@ -25,6 +25,7 @@ RATE_MIN = VISITS_PER_S / 2 if ROUNDS >= 5 else VISITS_PER_S / 10
 LINKS = 20
 
 
+@pytest.mark.shows("shortener.restart")
 @pytest.mark.box("shortener.exact")
 async def test_every_answered_redirect_is_stored_once_whatever_is_killed(tmp_path):
     answered, unanswered, codes, key, rates = Counter(), 0, [], "", []

@@ -1,19 +1,39 @@
 """Short links: what others may know of them.
 
 Refusal
- ├── Invalid      TargetRefused, CodeWrong, ImportOver
- ├── Denied       KeyWrong
+ ├── Invalid      TargetRefused, CodeWrong, LabelWrong, RuleWrong, ImportOver, BulkOver, CsvWrong,
+ │                ReportsOver
+ ├── Denied       KeyWrong, PeopleOnly
  ├── NotFound     LinkMissing
- │    └── Gone    LinkExpired, LinkDisabled, LinkDeleted
+ │    └── Gone    LinkExpired, LinkDisabled, LinkSpent, LinkBlocked, LinkDeleted
  ├── Conflict     CodeTaken, CodeReserved
  └── Unavailable  CodesCrowded, JournalBehind, JournalShared
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
 import msgspec
 
 from bastide.base.errors import Conflict, Denied, Gone, Invalid, NotFound, Unavailable
+from bastide.parts.visitor.contract import Browser, Device, System
 
 TARGET_CHARACTERS_MAX = 2048
+TITLE_CHARACTERS_MAX = 200
+TAGS_MAX = 10
+TAG_CHARACTERS_MAX = 32
+RULES_MAX = 20
+RULE_VALUES_MAX = 50  # of one condition
+RULES_BYTES_MAX = 64 << 10  # of one link, as JSON
+LANGUAGE_CHARACTERS_MAX = 35  # BCP 47, section 4.4.1
+QUERY_CHARACTERS_MAX = 100  # of the name, and of the value, of a query parameter in a rule
+VISITS_MAX = 1_000_000_000
+BULK_LINKS_MAX = 100
+DAYS_SHOWN_MAX = 30
+PLACES_MAX = 100  # of one kind on one day; what comes beyond is counted as OTHER
+OTHER = "other"
+REASON_CHARACTERS_MAX = 500  # of a report
+REPORTS_MAX = 20  # of one link, waiting for the operator
 CODE_CHARACTERS_MIN = 3
 CODE_CHARACTERS_MAX = 32
 EXPIRES_DAYS_MAX = 36_500
@@ -29,12 +49,46 @@ class CodeWrong(Invalid):
     """A custom code has other characters, or another length, than are taken."""
 
 
+class LabelWrong(Invalid):
+    """A title or a tag is longer than it may be, holds a control character, or there are too many
+    tags.
+    """
+
+
+class RuleWrong(Invalid):
+    """A rule has no condition, one that nobody meets, or too many, or leads where no link may; or a
+    link that always redirects by 301 has rules or a limit of visits, which browsers that keep the
+    301 would not see.
+    """
+
+
+class BulkOver(Invalid):
+    """A bulk edit of no link, or of more than BULK_LINKS_MAX."""
+
+
+class CsvWrong(Invalid):
+    """The CSV is not UTF-8, is too large, or no column of it is known to hold long addresses."""
+
+
+class ReportsOver(Invalid):
+    """REPORTS_MAX reports of the link wait already: the operator knows."""
+
+
 class ImportOver(Invalid):
     """An import of no line, or of more than IMPORT_LINES_MAX."""
 
 
 class KeyWrong(Denied):
     """The key is not the one that this link was made with."""
+
+
+class PeopleOnly(Denied):
+    """A program, as it calls itself, follows a link with a limit of visits: were it redirected, a
+    messenger that fetches a preview would use up the link that it is sent to show.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"the link {code!r} may be followed a few times only, by people")
 
 
 class LinkMissing(NotFound):
@@ -50,6 +104,16 @@ class LinkExpired(Gone):
 class LinkDisabled(Gone):
     def __init__(self, code: str) -> None:
         super().__init__(f"the link {code!r} is switched off by its owner")
+
+
+class LinkSpent(Gone):
+    def __init__(self, code: str) -> None:
+        super().__init__(f"the link {code!r} was followed as often as its owner allows")
+
+
+class LinkBlocked(Gone):
+    def __init__(self, code: str) -> None:
+        super().__init__(f"the link {code!r} was blocked by the operator")
 
 
 class LinkDeleted(Gone):
@@ -79,11 +143,39 @@ class JournalShared(Unavailable):
     """Another process has counted clicks of a journal by this name: one of the two is a copy."""
 
 
-class Link(msgspec.Struct, frozen=True):
+class When(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Conditions on one visit, of which all that are given must hold; in a list any one does.
+
+    `language`: tags as in RFC 4647's basic filtering ("de" takes "de-CH"), of those that the
+    visitor's browser accepts. `country`: ISO 3166-1, two capitals. `query`: names of parameters of
+    the short link and the value that each must have; "" takes any. `after_ms` (inclusive) and
+    `before_ms` (exclusive): milliseconds since 1970, UTC.
+    """
+
+    device: Sequence[Device] = ()
+    system: Sequence[System] = ()
+    browser: Sequence[Browser] = ()
+    language: Sequence[str] = ()
+    country: Sequence[str] = ()
+    query: Mapping[str, str] = {}
+    after_ms: int | None = None
+    before_ms: int | None = None
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Who meets `when` is redirected to `target`."""
+
+    when: When
+    target: str
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
     """One short link. `owner` is "key:<hash of its manage key>" or "user:<id>"; '' once deleted.
 
     It redirects from `created_at_ms` until `expires_at_ms` (exclusive; milliseconds since 1970,
-    UTC), unless `disabled`. `permanent`: by 301 rather than 302.
+    UTC), unless `disabled` by its owner or `blocked` by the operator. `permanent`: by 301 rather
+    than 302. `rules`: the first that a visit meets says where to; else it is `target`.
+    `visits_max`: how many redirects it answers in all, 0 for any number.
     """
 
     id: int
@@ -96,6 +188,11 @@ class Link(msgspec.Struct, frozen=True):
     disabled: bool
     custom: bool
     deleted: bool
+    blocked: bool = False
+    title: str = ""
+    tags: Sequence[str] = ()
+    rules: Sequence[Rule] = ()
+    visits_max: int = 0
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -106,4 +203,32 @@ class Stats(msgspec.Struct, frozen=True):
 
     total_clicks: int
     bot_clicks: int
+    pending: bool = False
+
+
+Kind = Literal["country", "device", "browser", "system", "referrer"]
+
+
+class Day(msgspec.Struct, frozen=True):
+    """`date` as 2026-11-21, UTC; `clicks` are people's, `bots` programs'."""
+
+    date: str
+    clicks: int
+    bots: int
+
+
+class Share(msgspec.Struct, frozen=True):
+    """`name` "" is unknown, or for a referrer none."""
+
+    name: str
+    clicks: int
+
+
+class Analytics(msgspec.Struct, frozen=True):
+    """The last `len(days)` days, oldest first, today too. `by`: people's clicks of these days, the
+    most first; bots are in no share.
+    """
+
+    days: Sequence[Day]
+    by: Mapping[Kind, Sequence[Share]]
     pending: bool = False

@@ -1,15 +1,23 @@
 """What the shortener is, and how it opens."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import get_args
 
 from bastide.apps.shortener.model import Settings
 from bastide.apps.shortener.service.clicks import open_clicks
+from bastide.apps.shortener.service.days import Bell
+from bastide.apps.shortener.service.lookup import Lookup
 from bastide.apps.shortener.service.maker import Maker
+from bastide.apps.shortener.service.moderation import Moderation
 from bastide.apps.shortener.service.shortener import Shortener
-from bastide.base.manifest import Address, Manifest, Use
+from bastide.apps.shortener.service.upkeep import Upkeep
+from bastide.base.manifest import Address, Manifest, Reach, Use
+from bastide.engines.cache.contract import Cache
 from bastide.engines.ids.contract import Ids
+from bastide.engines.pubsub.contract import PubSub
 from bastide.engines.sql.contract import Database
+from bastide.parts.visitor.visitors import open_visitors
 
 
 @asynccontextmanager
@@ -17,13 +25,24 @@ async def open_shortener(use: Use) -> AsyncIterator[Shortener]:
     settings, db = use.settings(Settings), use(Database)
     base = settings.public_address or use.address()
     maker = Maker(settings, use(Ids), own=(base, use.address(), use.town.address_of("")))
-    async with open_clicks(use.directory() / "clicks", db, settings) as clicks:
+    cache, crowded = use(Cache) if shared_alike(use) else None, use.reach(Cache) != "process"
+    lookup = Lookup(db, use(Ids), cache, crowded=crowded)
+    bell, moderation = Bell(use(PubSub)), Moderation(db, use(Ids), lookup)
+    async with open_clicks(use.directory() / "clicks", db, bell, settings) as clicks:
         use.runtime.metrics.gauge(
             "bastide_shortener_clicks_unfolded",
             "Clicks in the journal that are not in the totals yet.",
             lambda: clicks.unfolded,
         )
-        yield Shortener(db, maker, clicks, base=base)
+        upkeep = Upkeep(settings, db, clicks, lookup)
+        visitors = open_visitors()
+        yield Shortener(db, maker, clicks, lookup, bell, moderation, upkeep, visitors, base=base)
+
+
+def shared_alike(use: Use) -> bool:
+    """Whether all who share the database share the cache."""
+    distances: Sequence[Reach] = get_args(Reach)
+    return distances.index(use.reach(Cache)) >= distances.index(use.reach(Database))
 
 
 MANIFEST = Manifest(
@@ -31,7 +50,7 @@ MANIFEST = Manifest(
     floor="apps",
     summary="Short links that redirect, and exact counts of who followed them.",
     provides=Shortener,
-    needs=(Database, Ids),
+    needs=(Database, Ids, Cache, PubSub),
     open=open_shortener,
     settings=Settings,
     migrations="bastide.apps.shortener.tables:MIGRATIONS",
@@ -42,6 +61,8 @@ MANIFEST = Manifest(
     workers=(
         "bastide.apps.shortener.workers:fold_clicks",
         "bastide.apps.shortener.workers:trim_clicks",
+        "bastide.apps.shortener.workers:purge_changed",
+        "bastide.apps.shortener.workers:clean",
     ),
     commands="bastide.apps.shortener.commands:COMMANDS",
     benches="bastide.apps.shortener.bench:BENCHES",

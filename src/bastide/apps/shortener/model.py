@@ -1,10 +1,12 @@
 """Nouns that only the shortener uses."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
-from bastide.apps.shortener.contract import EXPIRES_DAYS_MAX, Link, Stats
+from bastide.apps.shortener.contract import EXPIRES_DAYS_MAX, Link, Rule, Stats
+from bastide.parts.visitor.contract import Visitor
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -50,15 +52,51 @@ class Settings(msgspec.Struct, frozen=True):
             "their age; never one that is not counted",
         ),
     ] = 1 << 30
+    days_kept: Annotated[
+        float,
+        msgspec.Meta(
+            ge=31,
+            le=EXPIRES_DAYS_MAX,
+            description="how long the counts of a single day are kept; totals stay",
+        ),
+    ] = 400.0
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A link that somebody asks for. `expires_days` None: as the setting says."""
+    """A link that somebody asks for. `expires_at_ms` wins over `expires_days`; both None: as the
+    setting says.
+    """
 
     original_url: str
     custom_code: str | None = None
     expires_days: Days | None = None
     permanent: bool = False
+    expires_at_ms: int | None = None
+    title: str = ""
+    tags: Sequence[str] = ()
+    rules: Sequence[Rule] = ()
+    visits_max: int = 0
+    disabled: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a link that leads to the same address serves as well."""
+        return not (self.title or self.tags or self.rules or self.visits_max or self.disabled)
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """Somebody follows a short link. `query` is the short link's."""
+
+    request_id: str
+    visitor: Visitor
+    query: Mapping[str, str]
+
+
+class Way(msgspec.Struct, frozen=True):
+    """Where a visit is redirected to."""
+
+    link: Link
+    target: str
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -79,10 +117,11 @@ class Created(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """A link with its clicks."""
+    """A link with its clicks. `visits_left`: None if any number is answered."""
 
     link: Link
     stats: Stats
+    visits_left: int | None = None
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -101,10 +140,21 @@ class Imported(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """None leaves as it is. `expires_days` counts from now, also for a link that has expired."""
+    """None leaves as it is. `expires_days` counts from now, also for a link that has expired;
+    `expires_at_ms` wins over it. `tags` replaces them all, then `add_tags` come and `remove_tags`
+    go. `visits_max` begins to count anew; 0 lifts the limit.
+    """
 
+    original_url: str | None = None
     disabled: bool | None = None
     expires_days: Days | None = None
+    expires_at_ms: int | None = None
+    title: str | None = None
+    tags: Sequence[str] | None = None
+    add_tags: Sequence[str] = ()
+    remove_tags: Sequence[str] = ()
+    rules: Sequence[Rule] | None = None
+    visits_max: int | None = None
 
 
 class Reserved(msgspec.Struct, frozen=True):
@@ -113,3 +163,13 @@ class Reserved(msgspec.Struct, frozen=True):
     code: str
     reserved_by: str
     reserved_at_ms: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Somebody says that a link leads to something bad."""
+
+    id: int
+    code: str
+    target: str
+    reason: str
+    reported_at_ms: int

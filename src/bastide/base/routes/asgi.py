@@ -10,6 +10,7 @@ gates, the caller before the body.
 import asyncio
 import ipaddress
 import logging
+from collections import Counter as Tally
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -44,6 +45,7 @@ from bastide.base.routes.router import Router
 from bastide.base.routes.rows import (
     STALL_S,
     STREAMS_MAX,
+    STREAMS_OF_ONE_MAX,
     BodyLate,
     Chunks,
     HeadersTooLarge,
@@ -162,7 +164,8 @@ class Http:
         self._nowhere = Counts(Door("town", "nowhere"), runtime.current().metrics)
         self._id_prefix = runtime.current().chance.token(5).hex()
         self._id_count = 0
-        self._streams = 0
+        self._streams: Tally[str] = Tally()  # by the address of who takes them
+        self._stopping = False
         self._endless: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,7 +195,8 @@ class Http:
             await _sent(send, reply, request)
 
     def end_events(self) -> None:
-        """Ends the streams that don't end by themselves, since the town stops."""
+        """Ends the streams that don't end by themselves, and begins no more: the town stops."""
+        self._stopping = True
         for streaming in self._endless:
             streaming.cancel()
 
@@ -210,13 +214,13 @@ class Http:
     ) -> None:
         streaming = asyncio.create_task(_send_pieces(stream, request, send))
         leaving = asyncio.create_task(_left(receive))
-        self._streams += 1
+        self._streams[request.caller.address] += 1
         if stream.endless:
             self._endless.add(streaming)
         try:
             await asyncio.wait((streaming, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._streams -= 1
+            self._streams -= Tally((request.caller.address,))
             self._endless.discard(streaming)
             leaving.cancel()
             streaming.cancel()
@@ -264,10 +268,22 @@ class Http:
         except TimeoutError as error:
             message = f"not done within {endpoint.row.timeout_s:g} s"
             raise Unavailable(message, outcome="unknown") from error
-        if isinstance(reply, Stream) and self._streams >= STREAMS_MAX:
+        if isinstance(reply, Stream) and (refusal := self._unstreamable(reply, request)):
             await reply.pieces.aclose()
-            raise StreamsOver(f"{STREAMS_MAX} replies are on their way already", retry_after_s=5)
+            raise refusal
         return reply
+
+    def _unstreamable(self, stream: Stream, request: Request) -> Refusal | None:
+        """Why it may not begin; one caller alone does not take all places."""
+        if stream.endless and self._stopping:
+            return Unavailable("the town stops")
+        ones, alls = self._streams[request.caller.address], self._streams.total()
+        if ones < STREAMS_OF_ONE_MAX and alls < STREAMS_MAX:
+            return None
+        most = f"{STREAMS_OF_ONE_MAX} to one address, {STREAMS_MAX} in all"
+        return StreamsOver(
+            f"{ones} of {alls} replies are on their way to you; at most {most}", retry_after_s=5
+        )
 
     def _refused(self, error: Exception, request: Request, mounted: Mounted | None) -> Reply:
         problem = shown(error, instance=f"urn:bastide:request:{request.id}")

@@ -10,7 +10,7 @@ import msgspec
 from bastide.base.errors import Problem, Refusal
 from bastide.base.routes.binding import Endpoint, is_scalar, once_type
 from bastide.base.routes.router import parameters_of
-from bastide.base.routes.rows import Reply, Stream
+from bastide.base.routes.rows import Reply, Stream, StreamsOver
 
 NO_JSON = (Reply, Stream, NoneType)
 ALWAYS = {400: "Invalid", 500: "Fault", 503: "Unavailable"}
@@ -56,6 +56,8 @@ def _operation(endpoint: Endpoint, schemas: Mapping[Any, Any]) -> Mapping[str, A
     if body := endpoint.body_type:
         content = {"application/json": {"schema": schemas[body]}}
         made["requestBody"] = {"required": True, "content": content}
+    elif endpoint.streams:
+        made["requestBody"] = {"required": True, "content": {"*/*": {}}}
     return made
 
 
@@ -82,6 +84,8 @@ def _responses(endpoint: Endpoint, schemas: Mapping[Any, Any]) -> Mapping[str, A
     done = {str(one): good for one in (status, *row.also)}
     problem = {"application/problem+json": {"schema": schemas[Problem]}}
     refused = {**ALWAYS, **dict(_statuses(row.refusals))}
+    if _returns(endpoint) is Stream:
+        refused[StreamsOver.status] = StreamsOver.__name__
     if endpoint.takes_body:
         refused |= {413: "TooLarge", 415: "MediaRefused"}
     bad = {str(s): {"description": name, "content": problem} for s, name in sorted(refused.items())}

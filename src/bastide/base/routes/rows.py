@@ -16,6 +16,7 @@ BODY_BYTES_MAX = 64 * 1024  # unless the row says otherwise
 TIMEOUT_S = 30.0
 ONCE_KEY_MAX = 255
 STREAMS_MAX = 1_000  # replies on their way piece by piece, at once
+STREAMS_OF_ONE_MAX = 50  # of them, to one address
 STALL_S = 60.0  # a client that takes nothing for so long is given up
 BEAT_S = 15.0  # between signs of life in events
 

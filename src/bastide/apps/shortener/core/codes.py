@@ -34,8 +34,19 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # of the API; and words under which a link would pass for a page of ours. In any case of letters.
 RESERVED = frozenset(
     (
-        *("analytics", "api", "assets", "create_url", "fragments", "healthz", "links", "manage"),
-        *("import", "metrics", "reserved", "schema", "shorten", "shortener", "static", "stats"),
+        *("analytics", "api", "assets", "create_url", "fragments", "healthz", "links", "livez"),
+        *(
+            "blocked",
+            "import",
+            "manage",
+            "metrics",
+            "reports",
+            "reserved",
+            "schema",
+            "shorten",
+            "shortener",
+        ),
+        *("static", "stats", "tags"),
         *("apple-touch-icon", "favicon", "index", "manifest", "robots", "security", "sitemap"),
         *("about", "abuse", "account", "admin", "bastide", "billing", "contact", "console"),
         *("dashboard", "docs", "help", "home", "legal", "login", "logout", "password", "privacy"),

@@ -1,4 +1,5 @@
-"""Who a link belongs to, without an account: whoever shows its key.
+"""Who may do what with a link: manage it, or follow it. Without an account a link belongs to
+whoever shows its key.
 
     manage key   22 characters of Base62, 128 bits of chance; told once, kept by its holder
     owner        "key:" and a hash of it; kept by us
@@ -12,7 +13,15 @@ Whoever reads that one can manage the links that were made so within the day.
 import re
 from hashlib import blake2b
 
-from bastide.apps.shortener.contract import KeyWrong
+from bastide.apps.shortener.contract import (
+    KeyWrong,
+    Link,
+    LinkBlocked,
+    LinkDeleted,
+    LinkDisabled,
+    LinkExpired,
+    LinkMissing,
+)
 from bastide.apps.shortener.core.codes import base62
 from bastide.base.gate import Caller
 
@@ -51,3 +60,42 @@ def owner_of(caller: Caller) -> str | None:
     if caller.user is not None:
         return owner_of_user(caller.user)
     return None if caller.credential is None else owner_of_key(caller.credential)
+
+
+def there(code: str, link: Link | None) -> Link:
+    """
+    Raises:
+        LinkMissing, LinkDeleted.
+    """
+    if link is None:
+        raise LinkMissing(code)
+    if link.deleted:
+        raise LinkDeleted(code)
+    return link
+
+
+def owned(code: str, link: Link | None, owner: str) -> Link:
+    """
+    Raises:
+        LinkMissing, LinkDeleted.
+        KeyWrong: it is somebody else's.
+    """
+    link = there(code, link)
+    if link.owner != owner:
+        raise KeyWrong(f"this key does not manage the link {code!r}")
+    return link
+
+
+def followable(code: str, link: Link | None, now_ms: int) -> Link:
+    """
+    Raises:
+        LinkMissing, LinkDeleted, LinkBlocked, LinkDisabled, LinkExpired.
+    """
+    link = there(code, link)
+    if link.blocked:
+        raise LinkBlocked(code)
+    if link.disabled:
+        raise LinkDisabled(code)
+    if now_ms >= link.expires_at_ms:
+        raise LinkExpired(code, expired_at_ms=link.expires_at_ms)
+    return link

@@ -24,27 +24,28 @@ because the kernel forgot that it is not.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from bastide.apps.shortener.contract import JournalBehind, JournalShared, Stats
+from bastide.apps.shortener.contract import Analytics, JournalBehind, JournalShared, Stats
 from bastide.apps.shortener.core import clicks as core
-from bastide.apps.shortener.core.clicks import Click
+from bastide.apps.shortener.core.clicks import Click, Tally
 from bastide.apps.shortener.model import DAY_MS, Settings
+from bastide.apps.shortener.service.days import Bell, add_days, analytics_of
 from bastide.apps.shortener.tables import STATS, TOTALS_RAISE
 from bastide.base.errors import Unavailable
 from bastide.base.rt import runtime
-from bastide.base.tx import Tx
+from bastide.base.tx import Tx, Value
 from bastide.engines.sql.contract import Database
 from bastide.parts.seglog.contract import DiskFull, LogBusy, LogClosed, LogFailed, Options
 from bastide.parts.seglog.core import Batch, Record, entries
 from bastide.parts.seglog.log import Seglog, open_seglog
 
 SYNC_WITHIN_S = 0.01
-FOLD_BYTES = 64 << 10  # of journal in one transaction: some 1,300 clicks, a few milliseconds
+FOLD_BYTES = 4 << 10  # of journal in one transaction: some 60 clicks, about 2 ms
 SEGMENT_BYTES = 4 << 20  # a file: some 80,000 clicks
 PARTITION = 0
 
@@ -54,7 +55,12 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_clicks(
-    directory: Path, db: Database, settings: Settings, *, segment_bytes: int = SEGMENT_BYTES
+    directory: Path,
+    db: Database,
+    bell: Bell,
+    settings: Settings,
+    *,
+    segment_bytes: int = SEGMENT_BYTES,
 ) -> AsyncIterator["Clicks"]:
     """The clicks whose journal is below `directory`, made if absent.
 
@@ -63,7 +69,7 @@ async def open_clicks(
     """
     options = Options(segment_bytes=segment_bytes, sync_within_s=SYNC_WITHIN_S)
     async with open_journal(_journal_in(directory), options) as journal:
-        clicks = Clicks(journal, db, settings)
+        clicks = Clicks(journal, db, bell, settings)
         await clicks.begin()
         yield clicks
 
@@ -110,10 +116,11 @@ class Journal:
 
 
 class Clicks:
-    def __init__(self, journal: Journal, db: Database, settings: Settings) -> None:
+    def __init__(self, journal: Journal, db: Database, bell: Bell, settings: Settings) -> None:
         self._journal = journal
         self._source = journal.name
         self._db = db
+        self._bell = bell
         self._synced = settings.clicks == "synced"
         self._kept_ms = int(settings.clicks_kept_days * DAY_MS)
         self._bytes_max = settings.clicks_journal_bytes_max
@@ -167,11 +174,22 @@ class Clicks:
         else:
             await self._log.written(offset)
 
-    async def stats(self, link_id: int) -> Stats:
-        """With every click that was answered before this call; or `pending`."""
+    async def stats(self, link_id: int) -> Stats | None:
+        """With every click that was answered before this call; or `pending`. None of a link that
+        was deleted.
+        """
         pending = await self.is_pending()
-        stats = await self._db.one(STATS, link_id=link_id) or Stats(0, 0)
-        return msgspec.structs.replace(stats, pending=pending)
+        stats = await self.counted(link_id)
+        return msgspec.structs.replace(stats, pending=pending) if stats else None
+
+    async def counted(self, link_id: int) -> Stats | None:
+        """Those that were counted so far."""
+        return await self._db.one(STATS, link_id=link_id)
+
+    async def analytics(self, link_id: int, *, days: int) -> Analytics:
+        """As `stats`."""
+        pending = await self.is_pending()
+        return await analytics_of(self._db, link_id, days=days, pending=pending)
 
     async def is_pending(self) -> bool:
         """Counts what can be counted now; whether an answered click may be missing yet."""
@@ -189,7 +207,7 @@ class Clicks:
             await self._open_again()
         except (DiskFull, LogBusy):
             return  # health asks the log too, and is well with it; who backs off here would lag
-        await self.fold()
+        await self._fold_all(rest=1.0)
 
     async def _open_again(self) -> None:
         async with self._tending:
@@ -216,12 +234,20 @@ class Clicks:
             Unavailable: the journal or the database refuses. What is not counted stays.
             JournalShared.
         """
+        await self._fold_all(rest=0.0)
+
+    async def _fold_all(self, *, rest: float) -> None:
+        """`rest`: how long redirects go on between two transactions, in parts of what one took."""
         until = self._log.next_offset
         if until > self._folded:
             await self._log.synced(until - 1)
-        async with self._alone() as log:
-            while self._folded < until:
-                await self._fold_some(log.read(self._folded, bytes_max=FOLD_BYTES))
+        while self._folded < until:
+            began_s = runtime.monotonic()
+            async with self._alone() as log:
+                if self._folded < until:
+                    await self._fold_some(log.read(self._folded, bytes_max=FOLD_BYTES))
+            if rest:
+                await asyncio.sleep(rest * (runtime.monotonic() - began_s))
 
     async def _fold_some(self, batches: list[Batch]) -> None:
         durable = self._log.durable_offset
@@ -229,28 +255,28 @@ class Clicks:
         last = batches[-1].next_offset - 1
         places = self._uncertain | {self._folded}
 
-        async def body(tx: Tx) -> None:
+        async def body(tx: Tx) -> Collection[int]:
             first = await tx.heard(self._source, PARTITION) + 1
             if first not in places:
                 raise self._shared(first)
             records = [entry.value for batch in batches for entry in entries(batch, first)]
-            counts = core.tally(record for record in records if record is not None)
-            rows = [
-                {"link_id": link_id, "more_clicks": count.clicks, "more_bots": count.bots}
-                for link_id, count in counts.items()
-            ]
-            await tx.run_many(TOTALS_RAISE, rows)
+            tallies = core.tallies(record for record in records if record is not None)
+            totals = core.totals(tallies)
+            await tx.run_many(TOTALS_RAISE, [_total_row(*total) for total in totals.items()])
+            await add_days(tx, tallies)
             await tx.hear(self._source, PARTITION, last)
+            return totals.keys()
 
         self._uncertain = places | {last + 1}
         try:
-            await self._db.transact(body)
+            counted = await self._db.transact(body)
         except Unavailable as error:
             if error.outcome == "none":
                 self._uncertain = places
             raise
         self._uncertain = frozenset()
         self._folded = last + 1
+        await self._bell.ring(counted)
 
     def _shared(self, counted: int) -> JournalShared:
         return JournalShared(
@@ -271,3 +297,11 @@ class Clicks:
             Unavailable: why a click could not be journalled now.
         """
         self._log.check()
+
+
+def _total_row(link_id: int, tally: Tally) -> Mapping[str, Value]:
+    return {
+        "link_id": link_id,
+        "more_clicks": tally.clicks + tally.bots,
+        "more_bots": tally.bots,
+    }

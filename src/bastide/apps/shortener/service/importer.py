@@ -15,35 +15,47 @@ from bastide.apps.shortener.contract import (
 )
 from bastide.apps.shortener.core.targets import Target
 from bastide.apps.shortener.model import Draft, Imported, Line, Owner
-from bastide.apps.shortener.service.maker import Maker
+from bastide.apps.shortener.service.lookup import Lookup
+from bastide.apps.shortener.service.maker import Maker, Plan
 from bastide.apps.shortener.tables import (
     CODES_RESERVED,
     CODES_TAKEN,
     LINK_ADD,
     LINKS_TO_TARGETS,
+    TAG_ADD,
     TOTALS_ADD,
+    VISITS_ADD,
     row_of,
+    tag_rows,
 )
 from bastide.base.errors import Conflict, Refusal
 from bastide.base.rt import runtime
-from bastide.base.tx import Duplicate, Once, Tx
+from bastide.base.tx import Duplicate, Once, Tx, Value
+from bastide.base.work import Breath
 from bastide.engines.sql.contract import Database
 
 
 class Wanted(msgspec.Struct, frozen=True):
     """A good line: its place in the request, and the link it becomes if nothing stands against
-    it.
+    it. `row` is made before the transaction, which holds the loop.
     """
 
     place: int
-    target: Target
+    plan: Plan
     link: Link
+    row: Mapping[str, Value]
+
+    @property
+    def same(self) -> tuple[str, bool]:
+        """What a known link must have to serve as well."""
+        return self.plan.target.hash, self.link.permanent
 
 
 class Importer:
-    def __init__(self, db: Database, maker: Maker) -> None:
+    def __init__(self, db: Database, maker: Maker, lookup: Lookup) -> None:
         self._db = db
         self._maker = maker
+        self._lookup = lookup
 
     async def run(
         self,
@@ -55,33 +67,37 @@ class Importer:
     ) -> Imported:
         if not 1 <= len(drafts) <= IMPORT_LINES_MAX:
             raise ImportOver(f"{len(drafts)} lines; 1 to {IMPORT_LINES_MAX} are taken")
-        targets, refused = self._read(drafts, origin)
+        plans, refused = await self._read(drafts, origin)
         for attempt in range(CODE_TRIES_MAX):
-            wanted = []
-            for n, target in targets.items():
-                link = await self._maker.link(drafts[n], target, owner.name, attempt=attempt)
-                wanted.append(Wanted(n, target, link))
+            wanted, breath = [], Breath()
+            for n, plan in plans.items():
+                await breath.taken()
+                link = await self._maker.link(plan, owner.name, attempt=attempt)
+                wanted.append(Wanted(n, plan, link, row_of(link, plan.target.hash)))
 
             async def body(tx: Tx, wanted: Sequence[Wanted] = wanted) -> Imported:
                 lines = {**refused, **await _store(tx, owner, wanted)}
                 return Imported([lines[n] for n in range(len(drafts))], owner.new_key)
 
             try:
-                return await self._db.transact(body, once=once)
+                made = await self._db.transact(body, once=once)
             except (Duplicate, CodeReserved):
                 continue  # a made code is not free, or somebody took a custom one just now
+            await self._lookup.appeared([line.link.code for line in made.lines if line.link])
+            return made
         raise CodesCrowded(f"{CODE_TRIES_MAX} times a made code was not free: set longer codes")
 
-    def _read(
+    async def _read(
         self, drafts: Sequence[Draft], origin: str
-    ) -> tuple[Mapping[int, Target], Mapping[int, Line]]:
-        targets, refused = {}, {}
+    ) -> tuple[Mapping[int, Plan], Mapping[int, Line]]:
+        plans, refused, breath = {}, {}, Breath()
         for n, draft in enumerate(drafts):
+            await breath.taken()
             try:
-                targets[n] = self._maker.target_of(draft, origin=origin)
+                plans[n] = self._maker.plan(draft, origin=origin)
             except Refusal as refusal:
                 refused[n] = Line(reason=str(refusal))
-        return targets, refused
+        return plans, refused
 
 
 async def _store(tx: Tx, owner: Owner, wanted: Sequence[Wanted]) -> Mapping[int, Line]:
@@ -92,13 +108,14 @@ async def _store(tx: Tx, owner: Owner, wanted: Sequence[Wanted]) -> Mapping[int,
     Raises:
         CodeReserved, Duplicate: a made code is not free.
     """
-    known = await known_links(tx, owner, [one.target for one in wanted])
+    known = await known_links(tx, owner, [one.plan.target for one in wanted])
     closed = await _closed_codes(tx, [one.link for one in wanted])
-    lines, new = {}, []
+    lines: dict[int, Line] = {}
+    new: list[Wanted] = []
     for one in wanted:
-        link, same = one.link, (one.target.hash, one.link.permanent)
-        if not link.custom and same in known:
-            lines[one.place] = Line(known[same], existing=True)
+        link, is_plain = one.link, not one.link.custom and one.plan.draft.is_plain
+        if is_plain and one.same in known:
+            lines[one.place] = Line(known[one.same], existing=True)
             continue
         if link.code in closed:
             if not link.custom:
@@ -106,14 +123,23 @@ async def _store(tx: Tx, owner: Owner, wanted: Sequence[Wanted]) -> Mapping[int,
             lines[one.place] = Line(reason=str(closed[link.code]))
             continue
         lines[one.place] = Line(link)
-        new.append(row_of(link, one.target.hash))
+        new.append(one)
         if link.custom:
             closed[link.code] = CodeTaken(link.code)
-        else:
-            known[same] = link
-    await tx.run_many(LINK_ADD, new)
-    await tx.run_many(TOTALS_ADD, [{"id": row["id"]} for row in new])
+        elif is_plain:
+            known[one.same] = link
+    await tx.run_many(LINK_ADD, [one.row for one in new])
+    await add_parts(tx, [one.link for one in new])
     return lines
+
+
+async def add_parts(tx: Tx, new: Sequence[Link]) -> None:
+    """What hangs on links that were just added."""
+    await tx.run_many(TOTALS_ADD, [{"id": link.id} for link in new])
+    await tx.run_many(TAG_ADD, [row for link in new for row in tag_rows(link)])
+    limited = [link for link in new if link.visits_max]
+    visits = [{"link_id": link.id, "visits_left": link.visits_max} for link in limited]
+    await tx.run_many(VISITS_ADD, visits)
 
 
 async def known_links(

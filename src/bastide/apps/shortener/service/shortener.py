@@ -1,64 +1,118 @@
 """The verbs: shorten, follow, manage, count."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import msgspec
 
 from bastide.apps.shortener.contract import (
+    BULK_LINKS_MAX,
     CODE_TRIES_MAX,
+    DAYS_SHOWN_MAX,
+    Analytics,
+    BulkOver,
     CodeReserved,
     CodesCrowded,
     CodeTaken,
-    KeyWrong,
     Link,
-    LinkDeleted,
-    LinkDisabled,
-    LinkExpired,
-    LinkMissing,
+    LinkSpent,
+    PeopleOnly,
     Stats,
 )
+from bastide.apps.shortener.core import rules
 from bastide.apps.shortener.core.clicks import Click
-from bastide.apps.shortener.core.codes import check_custom, is_code
-from bastide.apps.shortener.core.owners import KEY_BYTES, key_of, owner_of_key
-from bastide.apps.shortener.core.targets import Target
-from bastide.apps.shortener.model import Change, Counted, Created, Draft, Imported, Owner, Reserved
+from bastide.apps.shortener.core.codes import is_code
+from bastide.apps.shortener.core.owners import (
+    KEY_BYTES,
+    followable,
+    key_of,
+    owned,
+    owner_of_key,
+    there,
+)
+from bastide.apps.shortener.model import (
+    Change,
+    Counted,
+    Created,
+    Draft,
+    Imported,
+    Owner,
+    Visit,
+    Way,
+)
 from bastide.apps.shortener.service.clicks import Clicks
-from bastide.apps.shortener.service.importer import Importer, known_links
-from bastide.apps.shortener.service.maker import Maker
+from bastide.apps.shortener.service.days import Bell
+from bastide.apps.shortener.service.editing import Editor
+from bastide.apps.shortener.service.importer import Importer, add_parts, known_links
+from bastide.apps.shortener.service.lookup import Lookup
+from bastide.apps.shortener.service.maker import Maker, Plan
+from bastide.apps.shortener.service.moderation import Moderation
+from bastide.apps.shortener.service.upkeep import Upkeep
 from bastide.apps.shortener.tables import (
-    CODES_TAKEN,
     LINK_ADD,
     LINK_BY_CODE,
-    LINK_CHANGE,
-    LINK_DELETE,
+    LINK_COUNTED,
     LINKS_OF_OWNER,
-    RESERVED_ADD,
-    RESERVED_AFTER,
-    RESERVED_DROP,
-    TOTALS_ADD,
-    TOTALS_DELETE,
+    LINKS_TAGGED,
+    TAGS_OF_OWNER,
+    VISITS_SPEND,
     row_of,
 )
+from bastide.base.errors import Refusal
 from bastide.base.rt import runtime
-from bastide.base.tx import Duplicate, Once, Page, Tx
+from bastide.base.tx import PAGE_ITEMS_MAX, Duplicate, Once, Page, Tx
 from bastide.engines.sql.contract import Database
+from bastide.parts.visitor.visitors import Visitors
 
 ID_ABOVE_ALL = (1 << 63) - 1
+LOOK_AGAIN_S = 0.3
+LOOK_S = 10.0  # a watcher looks again after so long, also if nothing was heard
 
 
 class Shortener:
-    """Owners are named as in `core.owners`; times are milliseconds since 1970, UTC."""
+    """Owners are named as in `core.owners`; times are milliseconds since 1970, UTC. `origin` is,
+    wherever it is asked for, the address by which the client reached us.
+    """
 
-    def __init__(self, db: Database, maker: Maker, clicks: Clicks, *, base: str) -> None:
+    def __init__(
+        self,
+        db: Database,
+        maker: Maker,
+        clicks: Clicks,
+        lookup: Lookup,
+        bell: Bell,
+        moderation: Moderation,
+        upkeep: Upkeep,
+        visitors: Visitors,
+        *,
+        base: str,
+    ) -> None:
+        self.moderation = moderation
+        self.upkeep = upkeep
+        self._visitors = visitors
+        self._own_hosts = frozenset((urlsplit(base).hostname or "",))
         self._db = db
         self._maker = maker
         self._clicks = clicks
-        self._importer = Importer(db, maker)
+        self._lookup = lookup
+        self._bell = bell
+        self._importer = Importer(db, maker, lookup)
+        self._editor = Editor(db, maker, lookup)
         self._base = base.rstrip("/")
 
     def address_of(self, code: str) -> str:
         """The short link."""
         return f"{self._base}/{code}"
+
+    async def address_of_link(self, code: str) -> str:
+        """The short link of a link that there is, whatever its state.
+
+        Raises:
+            LinkMissing, LinkDeleted.
+        """
+        return self.address_of(there(code, await self._lookup.get(code)).code)
 
     async def create(
         self,
@@ -68,42 +122,44 @@ class Shortener:
         origin: str = "",
         once: Once[Created] | None = None,
     ) -> Created:
-        """A new link; or the newest live one that `owner` has to the same long address, if no
-        custom code is asked for.
+        """A new link; or the newest live one that `owner` has to the same long address, if neither
+        a custom code nor anything else is asked for.
 
         Without an owner it is always new and belongs to its manage key, which is in the reply and
-        nowhere else. `origin` is the address by which the client reached us.
+        nowhere else.
 
         Raises:
-            TargetRefused, CodeWrong, CodeReserved, CodeTaken.
+            TargetRefused, CodeWrong, CodeReserved, CodeTaken, LabelWrong, RuleWrong.
             OnceMismatch: the key of `once` was used for another request.
             CodesCrowded: CODE_TRIES_MAX made codes in a row were taken.
         """
-        target = self._maker.target_of(draft, origin=origin)
-        holder = _owner_or_new(owner)
+        plan, holder = self._maker.plan(draft, origin=origin), owner_or_new(owner)
         for attempt in range(CODE_TRIES_MAX):
-            link = await self._maker.link(draft, target, holder.name, attempt=attempt)
+            link = await self._maker.link(plan, holder.name, attempt=attempt)
             try:
-                return await self._add(link, target, holder, once)
+                made = await self._add(link, plan, holder, once)
             except Duplicate as error:
                 if link.custom:
                     raise CodeTaken(link.code) from error
             except CodeReserved:
                 if link.custom:
                     raise
+            else:
+                await self._lookup.appeared([made.link.code])
+                return made
         raise CodesCrowded(f"{CODE_TRIES_MAX} made codes in a row were taken: set longer codes")
 
     async def _add(
-        self, link: Link, target: Target, holder: Owner, once: Once[Created] | None
+        self, link: Link, plan: Plan, holder: Owner, once: Once[Created] | None
     ) -> Created:
         async def body(tx: Tx) -> Created:
-            if not link.custom:
-                known = await known_links(tx, holder, [target])
-                if found := known.get((target.hash, link.permanent)):
+            if not link.custom and plan.draft.is_plain:
+                known = await known_links(tx, holder, [plan.target])
+                if found := known.get((plan.target.hash, link.permanent)):
                     return Created(found, existing=True)
-            if not await tx.run(LINK_ADD, **row_of(link, target.hash)):
+            if not await tx.run(LINK_ADD, **row_of(link, plan.target.hash)):
                 raise CodeReserved(link.code)
-            await tx.run(TOTALS_ADD, id=link.id)
+            await add_parts(tx, [link])
             return Created(link, holder.new_key)
 
         return await self._db.transact(body, once=once)
@@ -122,134 +178,162 @@ class Shortener:
         Raises:
             ImportOver, OnceMismatch, CodesCrowded.
         """
-        return await self._importer.run(drafts, _owner_or_new(owner), origin=origin, once=once)
+        return await self._importer.run(drafts, owner_or_new(owner), origin=origin, once=once)
 
-    async def follow(self, code: str, *, request_id: str, bot: bool) -> Link:
-        """Where to go. Its click is journalled when this returns, so that it counts for good.
+    def visit_of(
+        self,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        *,
+        request_id: str,
+        method: str,
+        address: str,
+    ) -> Visit:
+        """Who follows, as far as a request tells. Nothing of it waits, and none of it is kept."""
+        visitor = self._visitors.visitor(
+            headers, method=method, address=address, own_hosts=self._own_hosts
+        )
+        return Visit(request_id, visitor, query)
+
+    async def follow(self, code: str, visit: Visit) -> Way:
+        """Where to go. Its click is journalled when this returns, so that it counts for good. A
+        link with a limit of visits costs a commit; any other one nothing that waits for a disk.
 
         Raises:
-            LinkMissing, LinkDeleted, LinkDisabled, LinkExpired.
+            LinkMissing, LinkDeleted, LinkBlocked, LinkDisabled, LinkExpired, LinkSpent.
+            PeopleOnly: a program follows a link with a limit.
             Unavailable: the click could not be kept, so nobody may be redirected.
         """
-        link = _there(code, await self._found(code))
         now_ms = runtime.now_ms()
-        if link.disabled:
-            raise LinkDisabled(code)
-        if now_ms >= link.expires_at_ms:
-            raise LinkExpired(code, expired_at_ms=link.expires_at_ms)
-        await self._clicks.record(Click(request_id, link.id, now_ms, bot))
-        return link
+        link = followable(code, await self._lookup.get(code), now_ms)
+        if link.visits_max:
+            await self._spend(link, visit)
+        target = _target_of(link, visit, now_ms)
+        await self._clicks.record(Click(visit.request_id, link.id, now_ms, visit.visitor))
+        return Way(link, target)
 
-    async def read(self, code: str, owner: str) -> Link:
-        """The link, whatever its state.
+    async def preview(self, code: str, visit: Visit) -> Way:
+        """As `follow`, but nobody goes there and nothing is counted. Raises as it."""
+        now_ms = runtime.now_ms()
+        link = followable(code, await self._stored(code), now_ms)
+        if link.visits_max:
+            counted = await self._db.one(LINK_COUNTED, link_id=link.id)
+            if counted is None or not counted.visits_left:
+                raise LinkSpent(code)
+        return Way(link, _target_of(link, visit, now_ms))
+
+    async def read(self, code: str, owner: str) -> Counted:
+        """The link, whatever its state, and its clicks so far, with every one that was answered
+        before this call, or `pending`.
 
         Raises:
             LinkMissing, LinkDeleted.
             KeyWrong: it is somebody else's.
         """
-        return _owned(code, await self._found(code), owner)
+        link = owned(code, await self._stored(code), owner)
+        pending = await self._clicks.is_pending()
+        counted = await self._db.one(LINK_COUNTED, link_id=link.id)
+        return _marked(counted or Counted(link, Stats(0, 0)), pending=pending)
 
-    async def stats(self, code: str, owner: str) -> Stats:
-        """With every click that was answered before this call, or `pending`. Raises as `read`."""
-        link = await self.read(code, owner)
-        return await self._clicks.stats(link.id)
+    async def analytics(self, code: str, owner: str, *, days: int = DAYS_SHOWN_MAX) -> Analytics:
+        """Of the last `days` days, today too, at most DAYS_SHOWN_MAX. Raises as `read`."""
+        link = owned(code, await self._stored(code), owner)
+        return await self._clicks.analytics(link.id, days=min(max(days, 1), DAYS_SHOWN_MAX))
+
+    async def watch(self, link: Link) -> AsyncGenerator[Stats, None]:
+        """The stats as counted so far, and whenever they have changed, for as long as the caller
+        wants and the link is there; at most one in LOOK_AGAIN_S.
+
+        Raises:
+            Unavailable: changes can't be heard of any more.
+        """
+        last = None
+        async with self._bell.listening(link.id) as rung:
+            while True:
+                stats = await self._clicks.counted(link.id)
+                if stats is None:
+                    return
+                if stats != last:
+                    yield stats
+                last = stats
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await rung()
+                await asyncio.sleep(LOOK_AGAIN_S)  # a hot link rings at every fold
 
     async def list_links(
-        self, owner: str, *, cursor: str | None = None, limit: int = 50
+        self, owner: str, *, tag: str = "", cursor: str | None = None, limit: int = 50
     ) -> Page[Counted]:
-        """The owner's links, the newest first; their clicks as `stats` has them."""
+        """The owner's links, the newest first; with `tag` only those that bear it. Their clicks as
+        `read` has them.
+        """
         pending = await self._clicks.is_pending()
+        statement = LINKS_TAGGED if tag else LINKS_OF_OWNER
         page = await self._db.page(
-            LINKS_OF_OWNER,
+            statement,
             lambda counted: counted.link.id,
             first=ID_ABOVE_ALL,
             cursor=cursor,
             limit=limit,
             owner=owner,
+            **({"tag": tag} if tag else {}),
         )
         return Page([_marked(counted, pending=pending) for counted in page.items], page.next)
 
-    async def change(self, code: str, change: Change, owner: str) -> Link:
-        """Switch the link on or off, move its end; one that has expired lives again.
+    async def list_tags(self, owner: str) -> Sequence[str]:
+        """The owner's PAGE_ITEMS_MAX most used tags."""
+        return await self._db.fetch(TAGS_OF_OWNER, owner=owner, limit=PAGE_ITEMS_MAX)
 
-        Raises: as `read`.
+    async def export(self, owner: str) -> AsyncGenerator[Counted, None]:
+        """All links of the owner, the newest first. What is made meanwhile may be missing."""
+        cursor: str | None = None
+        while True:
+            page = await self.list_links(owner, cursor=cursor, limit=PAGE_ITEMS_MAX)
+            for counted in page.items:
+                yield counted
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def change(self, code: str, change: Change, owner: str, *, origin: str = "") -> Link:
+        """What the link is from now on, for all who follow it after this returned.
+
+        Raises:
+            As `read`; and TargetRefused, LabelWrong, RuleWrong.
+            Unavailable: with outcome 'unknown' it may be changed, and some may be redirected as
+                before yet: ask again.
         """
-        now_ms = runtime.now_ms()
-
-        async def body(tx: Tx) -> Link:
-            found = await tx.one(LINK_BY_CODE, code=code)
-            link = _owned(code, found, owner)
-            expires_at_ms, disabled = link.expires_at_ms, link.disabled
-            if change.expires_days is not None:
-                expires_at_ms = now_ms + self._maker.lifetime_ms(change.expires_days)
-            if change.disabled is not None:
-                disabled = change.disabled
-            after = {"expires_at_ms": expires_at_ms, "disabled": disabled}
-            await tx.run(LINK_CHANGE, link_id=link.id, **after)
-            return msgspec.structs.replace(link, **after)
-
-        _check_format(code)
-        return await self._db.transact(body)
+        told = (await self._editor.change([code], change, owner, origin=origin))[code]
+        if isinstance(told, Refusal):
+            raise told
+        return told
 
     async def delete(self, code: str, owner: str) -> None:
         """The link, its address and its counts are gone; its code is never given out again. A
         deleted one is no error.
 
         Raises:
-            LinkMissing, KeyWrong.
+            LinkMissing, KeyWrong. Unavailable, as `change`.
         """
+        refusal = (await self._editor.delete([code], owner))[code]
+        if refusal is not None:
+            raise refusal
 
-        async def body(tx: Tx) -> None:
-            found = await tx.one(LINK_BY_CODE, code=code)
-            if found is not None and found.deleted:
-                return
-            link = _owned(code, found, owner)
-            await tx.run(LINK_DELETE, link_id=link.id)
-            await tx.run(TOTALS_DELETE, link_id=link.id)
-
-        _check_format(code)
-        await self._db.transact(body)
-
-    async def reserve(self, code: str, *, reserved_by: str) -> Reserved:
-        """Nobody gets `code` from now on. Who has reserved it first stays.
+    async def change_many(
+        self, codes: Sequence[str], change: Change, owner: str, *, origin: str = ""
+    ) -> Mapping[str, Link | Refusal]:
+        """`change` for each of at most BULK_LINKS_MAX, in one commit; one that can't be changed is
+        refused alone.
 
         Raises:
-            CodeWrong.
-            CodeTaken: a link has it. CodeReserved: it is.
+            BulkOver. LabelWrong, RuleWrong, TargetRefused: the change is wrong for any link.
+            Unavailable, as `change`.
         """
-        check_custom(code)
-        made = Reserved(code, reserved_by, runtime.now_ms())
+        return await self._editor.change(_few(codes), change, owner, origin=origin)
 
-        async def body(tx: Tx) -> Reserved:
-            if await tx.one(CODES_TAKEN, codes=[code]):
-                raise CodeTaken(code)
-            await tx.run(RESERVED_ADD, **msgspec.structs.asdict(made))
-            return made
-
-        try:
-            return await self._db.transact(body)
-        except Duplicate as error:
-            raise CodeReserved(code) from error
-
-    async def unreserve(self, code: str) -> None:
-        await self._db.write(RESERVED_DROP, code=code)
-
-    async def list_reserved(self, *, cursor: str | None = None, limit: int = 50) -> Page[Reserved]:
-        return await self._db.page(
-            RESERVED_AFTER, lambda one: one.code, first="", cursor=cursor, limit=limit
-        )
-
-    async def fold_clicks(self) -> None:
-        """Counts the clicks that are journalled, and sees to it that their journal is open.
-
-        Raises:
-            Unavailable: they wait in the journal; or it can't be opened.
-        """
-        await self._clicks.tend()
-
-    async def trim_clicks(self) -> None:
-        """Drops journalled clicks that are counted, and old."""
-        await self._clicks.trim()
+    async def delete_many(self, codes: Sequence[str], owner: str) -> Mapping[str, Refusal | None]:
+        """`delete` for each. Raises as `change_many`."""
+        return await self._editor.delete(_few(codes), owner)
 
     async def health(self) -> None:
         """
@@ -259,38 +343,53 @@ class Shortener:
         self._clicks.check()
         await self._db.health()
 
-    async def _found(self, code: str) -> Link | None:
+    async def _stored(self, code: str) -> Link | None:
         if not is_code(code):
             return None
         return await self._db.one(LINK_BY_CODE, code=code)
 
+    async def _spend(self, link: Link, visit: Visit) -> None:
+        """One of the visits that the link's limit leaves."""
+        if visit.visitor.client.bot:
+            raise PeopleOnly(link.code)
 
-def _owner_or_new(owner: str | None) -> Owner:
+        async def body(tx: Tx) -> int:
+            return await tx.run(VISITS_SPEND, link_id=link.id)
+
+        if not await self._db.transact(body):
+            raise LinkSpent(link.code)
+
+
+def owner_or_new(owner: str | None) -> Owner:
+    """`owner`, or whoever is told the new key."""
     if owner is not None:
         return Owner(owner)
     key = key_of(runtime.current().chance.token(KEY_BYTES))
     return Owner(owner_of_key(key), key)
 
 
+def _target_of(link: Link, visit: Visit, now_ms: int) -> str:
+    if not link.rules:
+        return link.target
+    visitor = visit.visitor
+    judged = rules.Visit(
+        client=visitor.client,
+        country=visitor.country,
+        languages=visitor.languages,
+        query=visit.query,
+        now_ms=now_ms,
+    )
+    return rules.target_of(link.rules, link.target, judged)
+
+
 def _marked(counted: Counted, *, pending: bool) -> Counted:
-    return Counted(counted.link, msgspec.structs.replace(counted.stats, pending=pending))
+    stats = msgspec.structs.replace(counted.stats, pending=pending)
+    return msgspec.structs.replace(counted, stats=stats)
 
 
-def _check_format(code: str) -> None:
-    if not is_code(code):
-        raise LinkMissing(code)
-
-
-def _there(code: str, link: Link | None) -> Link:
-    if link is None:
-        raise LinkMissing(code)
-    if link.deleted:
-        raise LinkDeleted(code)
-    return link
-
-
-def _owned(code: str, link: Link | None, owner: str) -> Link:
-    link = _there(code, link)
-    if link.owner != owner:
-        raise KeyWrong(f"this key does not manage the link {code!r}")
-    return link
+def _few(codes: Sequence[str]) -> Sequence[str]:
+    """Each once."""
+    found = list(dict.fromkeys(codes))
+    if not 1 <= len(found) <= BULK_LINKS_MAX:
+        raise BulkOver(f"{len(found)} links; 1 to {BULK_LINKS_MAX} are taken")
+    return found

@@ -1,0 +1,1 @@
+"""visitor: who asks, as far as a request tells."""
