@@ -30,6 +30,7 @@ from bastide.engines.sql.contract import FETCH_ROWS_MAX, Database
 CACHED_S = 24 * 3600.0
 ABSENT_S = 5.0
 NOTE_YOUNG_MS = 1_000  # whoever made it is at it
+START_S = 10.0  # so long notes of an earlier life are looked for, until the last is not young
 DOUBT_S = 120.0  # since our last note: so long a commit may be on its way whose answer we never had
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -46,7 +47,7 @@ class Lookup:
         self._ids = ids
         self._cache = cache
         self._crowded = crowded
-        self._noted_s = runtime.monotonic()  # an earlier life may have left notes, too
+        self._look_until_s = runtime.monotonic() + START_S
 
     async def get(self, code: str) -> Link | None:
         """As of some moment since this call began; what is only shown (title, tags) left out if it
@@ -66,7 +67,7 @@ class Lookup:
 
     async def note(self, tx: Tx, codes: Sequence[str]) -> Sequence[Note]:
         """In the commit that changes them: they are to be purged. Each has a link."""
-        self._noted_s, now_ms = runtime.monotonic(), runtime.now_ms()
+        self._look_until_s, now_ms = runtime.monotonic() + DOUBT_S, runtime.now_ms()
         notes = [Note(self._ids.new(), code, now_ms) for code in codes]
         await tx.run_many(PURGE_ADD, [msgspec.structs.asdict(note) for note in notes])
         return notes
@@ -88,7 +89,7 @@ class Lookup:
         Raises:
             Unavailable
         """
-        if not self._crowded and runtime.monotonic() - self._noted_s > DOUBT_S:
+        if not self._crowded and runtime.monotonic() > self._look_until_s:
             return
         while notes := await self._db.fetch(PURGES, limit=FETCH_ROWS_MAX):
             until_ms = runtime.now_ms() - NOTE_YOUNG_MS
