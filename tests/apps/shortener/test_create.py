@@ -6,6 +6,7 @@ import re
 import pytest
 
 from bastide.base.errors import Invalid
+from bastide.base.routes.rows import Request
 
 LONG = "https://example.com/a/long/address?with=query"
 DAY_S = 24 * 3600
@@ -120,7 +121,7 @@ async def test_a_bearer_that_is_no_key_of_ours_is_refused_at_creation(visitor):
 async def test_the_key_is_kept_as_a_hash_only(visitor, town):
     made = await visitor.made()
     shortener = town.served("shortener")
-    visit = shortener.visit_of({}, {}, request_id="", method="GET", address="")
+    visit = shortener.visit_of(Request(method="GET", path="/", query={}, headers={}, id_=""))
     link = (await shortener.preview(made["short_code"], visit)).link
     assert link.owner.startswith("key:")
     assert made["manage_key"] not in link.owner

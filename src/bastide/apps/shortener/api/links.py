@@ -73,13 +73,7 @@ async def create_url(
 
 async def follow_link(shortener: Shortener, code: str, request: Request) -> Reply:
     """Go where the link leads. HEAD is answered alike, and counted as a bot's click."""
-    visit = shortener.visit_of(
-        request.headers,
-        request.query,
-        request_id=request.id,
-        method=request.method,
-        address=request.caller.address,
-    )
+    visit = shortener.visit_of(request)
     way = await shortener.follow(code, visit)
     headers = {"location": way.target, "cache-control": _caching(way.link)}
     return Reply(301 if way.link.permanent else 302, headers=headers)

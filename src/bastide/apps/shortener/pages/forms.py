@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,6 +22,8 @@ from bastide.apps.shortener.model import Change, Days, Draft
 from bastide.apps.shortener.pages.rulelines import lines_of, rules_from
 from bastide.apps.shortener.pages.words import MINUTE_MS, sentence, with_scheme
 from bastide.base.errors import Invalid, Refusal
+from bastide.base.html.pages import Pages
+from bastide.base.routes.rows import Reply, Request
 from bastide.base.rt import runtime
 
 # Whose fault it is when the verb refuses. The rest of Invalid is read here; an end is left.
@@ -52,6 +54,18 @@ class Errors(dict[str, str]):
 
     def __missing__(self, field: str) -> str:
         return ""
+
+
+def form_page(
+    pages: Pages,
+    request: Request,
+    template: str,
+    wrong: FieldWrong | None,
+    **context: Any,  # as Pages.reply takes it
+) -> Reply:
+    """With what was typed, and what is wrong about it, if it was refused."""
+    status = wrong.status if wrong else 200
+    return pages.reply(template, request, status=status, errors=Errors(wrong), **context)
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

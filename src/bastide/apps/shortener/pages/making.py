@@ -4,11 +4,11 @@ from bastide.apps.shortener.contract import KeyWrong
 from bastide.apps.shortener.core.owners import owner_of_key
 from bastide.apps.shortener.pages.countries import NAMES
 from bastide.apps.shortener.pages.forms import (
-    Errors,
     FieldWrong,
     ShortenForm,
     at_its_field,
     draft_of,
+    form_page,
 )
 from bastide.apps.shortener.pages.words import RULE_WORDS, seen
 from bastide.apps.shortener.service.shortener import Shortener
@@ -67,12 +67,12 @@ def _home(
     wrong: FieldWrong | None = None,
 ) -> Reply:
     """The form; with what was typed and what is wrong about it, if it was refused."""
-    return pages.reply(
-        "home.html",
+    return form_page(
+        pages,
         request,
-        status=wrong.status if wrong else 200,
+        "home.html",
+        wrong,
         form=form,
-        errors=Errors(wrong),
         base=shortener.address_of("").partition("://")[2],
         lifetimes=LIFETIMES,
         redirects=REDIRECTS,

@@ -5,7 +5,6 @@ from bastide.apps.shortener.core.owners import owner_of_key
 from bastide.apps.shortener.model import Change, Counted
 from bastide.apps.shortener.pages.countries import NAMES
 from bastide.apps.shortener.pages.forms import (
-    Errors,
     Facts,
     FieldWrong,
     ListForm,
@@ -15,6 +14,7 @@ from bastide.apps.shortener.pages.forms import (
     change_of,
     code_in,
     facts_of,
+    form_page,
 )
 from bastide.apps.shortener.pages.making import LIFETIMES
 from bastide.apps.shortener.pages.words import RULE_WORDS, clicks_seen, seen
@@ -168,14 +168,14 @@ async def _link_page(
 ) -> Reply:
     analytics = await shortener.analytics(counted.link.code, owner, days=DAYS_SHOWN_MAX)
     facts: Facts = form if wrong else facts_of(counted.link)
-    return pages.reply(
-        "link.html",
+    return form_page(
+        pages,
         request,
-        status=wrong.status if wrong else 200,
+        "link.html",
+        wrong,
         seen=seen(shortener, counted),
         clicks=clicks_seen(counted.stats, analytics),
         form=facts,
-        errors=Errors(wrong),
         notice=notice,
         key=form.key.strip(),
         words=RULE_WORDS,
@@ -186,24 +186,24 @@ async def _link_page(
 def _ask_for_link(
     request: Request, pages: Pages, form: ManageForm, wrong: FieldWrong | None = None
 ) -> Reply:
-    return pages.reply(
-        "manage.html",
+    return form_page(
+        pages,
         request,
-        status=wrong.status if wrong else 200,
+        "manage.html",
+        wrong,
         form=form,
-        errors=Errors(wrong),
     )
 
 
 def _ask_for_list(
     request: Request, pages: Pages, form: ListForm, wrong: FieldWrong | None = None
 ) -> Reply:
-    return pages.reply(
-        "open.html",
+    return form_page(
+        pages,
         request,
-        status=wrong.status if wrong else 200,
+        "open.html",
+        wrong,
         form=form,
-        errors=Errors(wrong),
     )
 
 

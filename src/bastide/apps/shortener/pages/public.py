@@ -3,7 +3,14 @@
 import msgspec
 
 from bastide.apps.shortener.contract import REASON_CHARACTERS_MAX, ReportsOver
-from bastide.apps.shortener.pages.forms import Errors, FieldWrong, JudgeForm, ReportForm, code_in
+from bastide.apps.shortener.pages.forms import (
+    Errors,
+    FieldWrong,
+    JudgeForm,
+    ReportForm,
+    code_in,
+    form_page,
+)
 from bastide.apps.shortener.pages.words import moment
 from bastide.apps.shortener.service.shortener import Shortener
 from bastide.base.errors import Invalid, NotFound
@@ -19,13 +26,7 @@ _JUDGED = {
 
 async def show_preview(shortener: Shortener, code: str, request: Request, pages: Pages) -> Reply:
     """Where a link leads, for whoever would rather know before going there."""
-    visit = shortener.visit_of(
-        request.headers,
-        request.query,
-        request_id=request.id,
-        method=request.method,
-        address=request.caller.address,
-    )
+    visit = shortener.visit_of(request)
     way = await shortener.preview(code, visit)
     reply = pages.reply(
         "preview.html",
@@ -101,15 +102,15 @@ async def _reports_page(
     wrong: FieldWrong | None = None,
 ) -> Reply:
     page = await shortener.moderation.list_reports(cursor=cursor)
-    return pages.reply(
-        "reports.html",
+    return form_page(
+        pages,
         request,
-        status=wrong.status if wrong else 200,
+        "reports.html",
+        wrong,
         reports=[(one, moment(one.reported_at_ms)) for one in page.items],
         next=page.next,
         judged=judged,
         notice=notice,
-        errors=Errors(wrong),
     )
 
 
@@ -120,13 +121,13 @@ def _report_page(
     form: ReportForm,
     wrong: FieldWrong | None = None,
 ) -> Reply:
-    reply = pages.reply(
-        "report.html",
+    reply = form_page(
+        pages,
         request,
-        status=wrong.status if wrong else 200,
+        "report.html",
+        wrong,
         code=code,
         form=form,
-        errors=Errors(wrong),
     )
     return _unlisted(reply)
 

@@ -61,6 +61,7 @@ from bastide.apps.shortener.tables import (
     row_of,
 )
 from bastide.base.errors import Refusal
+from bastide.base.routes.rows import Request
 from bastide.base.rt import runtime
 from bastide.base.tx import PAGE_ITEMS_MAX, Duplicate, Once, Page, Tx
 from bastide.engines.sql.contract import Database
@@ -180,20 +181,15 @@ class Shortener:
         """
         return await self._importer.run(drafts, owner_or_new(owner), origin=origin, once=once)
 
-    def visit_of(
-        self,
-        headers: Mapping[str, str],
-        query: Mapping[str, str],
-        *,
-        request_id: str,
-        method: str,
-        address: str,
-    ) -> Visit:
+    def visit_of(self, request: Request) -> Visit:
         """Who follows, as far as a request tells. Nothing of it waits, and none of it is kept."""
         visitor = self._visitors.visitor(
-            headers, method=method, address=address, own_hosts=self._own_hosts
+            request.headers,
+            method=request.method,
+            address=request.caller.address,
+            own_hosts=self._own_hosts,
         )
-        return Visit(request_id, visitor, query)
+        return Visit(request.id, visitor, request.query)
 
     async def follow(self, code: str, visit: Visit) -> Way:
         """Where to go. Its click is journalled when this returns, so that it counts for good. A
