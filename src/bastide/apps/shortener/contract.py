@@ -143,13 +143,13 @@ class JournalShared(Unavailable):
     """Another process has counted clicks of a journal by this name: one of the two is a copy."""
 
 
-class When(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Conditions on one visit, of which all that are given must hold; in a list any one does.
+class Who(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Conditions on who follows and how, of which all that are given must hold; in a list any one
+    does.
 
     `language`: tags as in RFC 4647's basic filtering ("de" takes "de-CH"), of those that the
     visitor's browser accepts. `country`: ISO 3166-1, two capitals. `query`: names of parameters of
-    the short link and the value that each must have; "" takes any. `after_ms` (inclusive) and
-    `before_ms` (exclusive): milliseconds since 1970, UTC.
+    the short link and the value that each must have; "" takes any.
     """
 
     device: Sequence[Device] = ()
@@ -158,6 +158,13 @@ class When(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     language: Sequence[str] = ()
     country: Sequence[str] = ()
     query: Mapping[str, str] = {}
+
+
+class When(Who, frozen=True, kw_only=True, omit_defaults=True):
+    """And on the time of a visit: `after_ms` (inclusive) and `before_ms` (exclusive), milliseconds
+    since 1970, UTC.
+    """
+
     after_ms: int | None = None
     before_ms: int | None = None
 

@@ -20,12 +20,12 @@ from bastide.apps.shortener.contract import (
     Share,
     Stats,
     When,
+    Who,
 )
 from bastide.apps.shortener.model import Change, Counted, Days, Draft
 from bastide.apps.shortener.service.shortener import Shortener
 from bastide.base.errors import Invalid
 from bastide.base.tx import PAGE_ITEMS_MAX
-from bastide.parts.visitor.contract import Browser, Device, System
 
 RESERVER_CHARACTERS_MAX = 100
 
@@ -35,17 +35,11 @@ Visits = Annotated[int, msgspec.Meta(ge=0, le=VISITS_MAX)]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class Conditions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Conditions(Who, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """All that are given must hold; in a list any one does. `query`: parameters of the short link;
     "" takes any value.
     """
 
-    device: Sequence[Device] = ()
-    system: Sequence[System] = ()
-    browser: Sequence[Browser] = ()
-    language: Sequence[str] = ()
-    country: Sequence[str] = ()
-    query: Mapping[str, str] = {}
     after: Time | None = None
     before: Time | None = None
 
@@ -283,31 +277,21 @@ def rules_of(given: Sequence[RuleGiven]) -> Sequence[Rule]:
 
 
 def _when(given: Conditions) -> When:
-    return When(
-        device=given.device,
-        system=given.system,
-        browser=given.browser,
-        language=given.language,
-        country=given.country,
-        query=given.query,
-        after_ms=ms_of(given.after),
-        before_ms=ms_of(given.before),
-    )
+    return When(**_who(given), after_ms=ms_of(given.after), before_ms=ms_of(given.before))
 
 
 def _rule_shown(rule: Rule) -> RuleGiven:
-    when = rule.when
+    after_ms, before_ms = rule.when.after_ms, rule.when.before_ms
     shown = Conditions(
-        device=when.device,
-        system=when.system,
-        browser=when.browser,
-        language=when.language,
-        country=when.country,
-        query=when.query,
-        after=None if when.after_ms is None else time_of(when.after_ms),
-        before=None if when.before_ms is None else time_of(when.before_ms),
+        **_who(rule.when),
+        after=None if after_ms is None else time_of(after_ms),
+        before=None if before_ms is None else time_of(before_ms),
     )
     return RuleGiven(shown, rule.target)
+
+
+def _who(when: Who) -> Mapping[str, Any]:
+    return {name: getattr(when, name) for name in Who.__struct_fields__}
 
 
 def rules_shown(rules: Sequence[Rule]) -> Sequence[RuleGiven]:
