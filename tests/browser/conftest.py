@@ -142,7 +142,7 @@ def _listen(tab: Page, complaints: list[str], expected: Collection[int]) -> None
     def hear(message: ConsoleMessage) -> None:
         status = _STATUS.search(message.text)
         if message.type == "error" and not (status and int(status.group(1)) in expected):
-            complaints.append(message.text)
+            complaints.append(f"{message.location.get('url', '')}: {message.text}")
 
     tab.on("console", hear)
     tab.on("pageerror", lambda error: complaints.append(str(error)))

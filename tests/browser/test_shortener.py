@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 LONG = "https://example.com/a/rather/long/address/that/nobody/wants/to/type?with=a&query=too"
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Version/17.0 Mobile Safari/604.1"
@@ -255,7 +256,8 @@ def test_an_end_is_taken_in_the_reader_s_own_time(address, page, owner) -> None:
 
 def test_the_form_is_filled_and_sent_by_keyboard_alone(address, page) -> None:
     tab = page(f"{address}/")
-    tab.keyboard.type(LONG)  # the field has the focus already
+    expect(tab.get_by_label("Long address")).to_be_focused()  # a frame after the page has loaded
+    tab.keyboard.type(LONG)
     tab.keyboard.press("Enter")
     tab.get_by_role("heading", name="Your short link").wait_for()
 
