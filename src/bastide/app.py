@@ -2,8 +2,9 @@
 
 bind   every address gets its socket first, so that systems know where they will answer
 open   the town, from the ground up
-serve  one ASGI application on all sockets; town.json once everything answers
+serve  one server on all sockets; town.json once everything answers
 stop   town.json goes, doors shut, what is in flight is finished, the town closes
+anew   after SIGHUP: stop, then the same command again, with the sockets handed on
 """
 
 import asyncio
@@ -16,8 +17,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bastide import __version__
 from bastide.base import settings
@@ -26,22 +25,23 @@ from bastide.base.gate import Caller, anyone, operator
 from bastide.base.html.pages import Pages, assets, pages_module, rail
 from bastide.base.manifest import Manifest, TownView, load
 from bastide.base.metrics import exposition
-from bastide.base.routes.asgi import Http, Network, Site
 from bastide.base.routes.binding import Endpoint
+from bastide.base.routes.heads import Network
+from bastide.base.routes.http import Http, Site
 from bastide.base.routes.openapi import openapi
-from bastide.base.routes.rows import STALL_S, Reply, Request, Row, json_reply, redirect, route
+from bastide.base.routes.rows import Reply, Request, Row, json_reply, redirect, route
 from bastide.base.rt.lock import FileLock, LockHeld
-from bastide.base.rt.net import Listener, bind, bind_near
+from bastide.base.rt.net import Listener, bind, bind_near, bind_unix, hand_on, handed_on
 from bastide.base.rt.runtime import Runtime
 from bastide.base.settings import PREFIX
+from bastide.parts.http.contract import HTTP_PREFIX, HttpSettings
+from bastide.parts.http.server.server import Server
 from bastide.town import Settings, Town, address_variable, manifests, open_town, refuse_unread
 
 DESCRIPTORS = 65_536
 DRAIN_S = 10
-HEAD_BYTES_MAX = 64 * 1024  # far above what base.routes takes, so that it can say what is wrong
-HEAD_S = 10
-LINGER_S = 2  # for a body that nobody wants any more, so that its sender reads why
-PIPELINED_MAX = 256  # requests sent ahead on one connection
+RESTART_DRAIN_S = 1  # while a town begins anew, those who connect wait in the socket's queue
+UNIX = "unix"  # the main address too, for who is on this machine
 CONSOLE = "console"  # it answers at the main address' root too
 TOWN_FILE = "town.json"
 
@@ -115,7 +115,8 @@ def make_http(town: Town, ports: Mapping[str, int]) -> Http:
         endpoints = [Endpoint("town", row, hall, {Pages: pages}) for row in rows]
         site.mount("", endpoints, town.runtime.metrics)
     trusted = _networks(settings.read(Settings, PREFIX.rstrip("_"), town.environ).trusted_proxies)
-    return Http(main, sites, trusted=trusted, problem_page=pages.problem)
+    limits = settings.read(HttpSettings, HTTP_PREFIX, town.environ)
+    return Http(main, sites, trusted=trusted, limits=limits, problem_page=pages.problem)
 
 
 def _endpoints(town: Town, manifest: Manifest) -> Sequence[Endpoint]:
@@ -151,7 +152,7 @@ class Doors(msgspec.Struct, frozen=True):
 
     @property
     def ports(self) -> Mapping[str, int]:
-        return {name: s.getsockname()[1] for name, s in self.sockets.items() if name}
+        return {n: s.getsockname()[1] for n, s in self.sockets.items() if n not in ("", UNIX)}
 
 
 @contextmanager
@@ -168,13 +169,16 @@ def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Itera
             variable = address_variable(manifest)
             address = environ.get(variable, f"127.0.0.1:{_port(manifest, http)}")
             wanted[manifest.name] = variable, address
+    own = settings.read(HttpSettings, HTTP_PREFIX, environ)
+    kept = handed_on()
     sockets: dict[str, Listener] = {}
     addresses, skipped = {}, []
     with ExitStack() as stack:
         for name, (variable, address) in wanted.items():
             host, port = split_address(address)
+            chosen = variable in environ
             try:
-                made = bind(host, port) if variable in environ else bind_near(host, port)
+                made = kept.pop(name) if name in kept else _bind(host, port, own, chosen=chosen)
             except (OSError, OverflowError, UnicodeError) as error:
                 raise Invalid(f"{variable}={address}: {error}") from error
             sockets[name] = stack.enter_context(made)
@@ -184,7 +188,22 @@ def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Itera
             if port not in (0, found):
                 skipped.append(f"port {port} is busy: {name or 'the town'} is on {found}")
             addresses[name] = _url(host, found)
+        if own.unix:
+            try:
+                inside = kept.pop(UNIX) if UNIX in kept else bind_unix(own.unix)
+                sockets[UNIX] = stack.enter_context(inside)
+            except OSError as error:
+                raise Invalid(f"{HTTP_PREFIX}_UNIX={own.unix}: {error}") from error
+            stack.callback(Path(own.unix).unlink, missing_ok=True)
+        for unwanted in kept.values():
+            unwanted.close()
         yield Doors(sockets, addresses, skipped)
+
+
+def _bind(host: str, port: int, own: HttpSettings, *, chosen: bool) -> Listener:
+    if chosen or own.reuse_port:
+        return bind(host, port, shared=own.reuse_port)
+    return bind_near(host, port)
 
 
 def _url(host: str, port: int) -> str:
@@ -227,7 +246,8 @@ async def serve(
     *,
     started: Callable[[Town, Doors], None],
 ) -> None:
-    """The whole life of `bastide up`: returns after SIGINT or SIGTERM, when all is closed.
+    """The whole life of `bastide up`: returns after SIGINT or SIGTERM, when all is closed. After
+    SIGHUP the same command begins anew in this process, with the same sockets.
 
     Raises:
         Invalid: a setting is wrong, or another process holds DATA.
@@ -242,7 +262,11 @@ async def serve(
         with bound(only, environ, own.http) as doors:
             addresses = doors.addresses
             async with open_town(only, environ, data=data, addresses=addresses) as town:
-                await _serve(town, doors, started)
+                begins_anew = await _serve(town, doors, started)
+            if begins_anew:
+                lock.release()
+                hand_on(doors.sockets)
+                os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (us)
     finally:
         lock.release()
 
@@ -272,165 +296,56 @@ def locked(data: Path) -> FileLock:
         ) from error
 
 
-async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None]) -> None:
-    server = _Server(make_http(town, doors.ports))
+async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None]) -> bool:
+    """Whether to begin anew."""
+    own = settings.read(HttpSettings, HTTP_PREFIX, town.environ)
+    server = Server(make_http(town, doors.ports), own, proxied=own.proxy_protocol)
     path = town.data / TOWN_FILE
-    serving = asyncio.create_task(server.serve(sockets=list(doors.sockets.values())))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        _on_signal(number, server)
+    stop = _Stop(server)
+    await server.start(doors.sockets.values())
     try:
-        await server.answering.wait()
-        if serving.done():
-            await serving  # it could not start: this raises why
         _write_whole(path, msgspec.json.encode(_town_file(town, doors)))
         started(town, doors)
-        await server.stopping.wait()
+        await stop.wanted.wait()
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
-        server.should_exit = True
-        await serving
+        await server.stop(RESTART_DRAIN_S if stop.begins_anew else DRAIN_S)
+    return stop.begins_anew
 
 
-_FRAMING = (b"content-length", b"transfer-encoding")
+class _Stop:
+    """Signals: the first one stops, a second one ends at once; SIGHUP stops and begins anew."""
 
+    def __init__(self, server: Server) -> None:
+        self.wanted = asyncio.Event()
+        self.begins_anew = False
+        self._server = server
+        for number in (signal.SIGINT, signal.SIGTERM):
+            _on_signal(number, self._stop)
+        if hasattr(signal, "SIGHUP"):
+            _on_signal(signal.SIGHUP, self._restart)
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with limits of ours on what it leaves open: a head that goes on for ever or never
-    comes, requests sent ahead, the rest of a body that was refused, a client that takes nothing
-    (closing alone would wait for it for ever), and a body behind an Upgrade, which llhttp would
-    read as the next request.
-
-    What arrived since the last piece of a body is part of a head, or of what frames the pieces.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(0)  # so that we hear of all that can't leave at once
-        self._stall: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        self._deadline = self.loop.call_later(HEAD_S, self._cut_off)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
-        self._unwatch()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._watch()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._unwatch()
-
-    def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self._cut_off()
-
-    def on_message_begin(self) -> None:
-        self._deadline.cancel()
-        self._deadline = self.loop.call_later(HEAD_S, self._cut_off)
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._head_bytes = 0
-        self._deadline.cancel()
-        if self.transport.is_closing():
-            return
-        if self.parser.should_upgrade() and any(name in _FRAMING for name, _ in self.headers):
-            self.send_400_response("A request with a body can't be an upgrade.")
-            return
-        super().on_headers_complete()
-        if len(self.pipeline) > PIPELINED_MAX:
-            self.transport.abort()
-
-    def on_body(self, body: bytes) -> None:
-        self._head_bytes = 0
-        if not self.transport.is_closing():
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._deadline.cancel()
-        if not self.transport.is_closing():
-            super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        rest = self.cycle.response_complete and self.cycle.more_body
-        if rest and not self.transport.is_closing():
-            self._deadline.cancel()
-            self._deadline = self.loop.call_later(LINGER_S, self.transport.close)
-
-    def _watch(self) -> None:
-        left = self.transport.get_write_buffer_size()
-        self._stall = self.loop.call_later(STALL_S, self._give_up, left)
-
-    def _give_up(self, before: int) -> None:
-        """Unless some of what waited has left."""
-        if self.transport.get_write_buffer_size() < before:
-            self._watch()
-        else:
-            self.transport.abort()
-
-    def _unwatch(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-
-    def _cut_off(self) -> None:
-        if not self._head_bytes:  # kept ready by a browser, which would take a reply for its own
-            self.transport.close()
-        elif not self.transport.is_closing():
-            limits = f"{HEAD_BYTES_MAX} bytes, within {HEAD_S} s"
-            self.send_400_response(f"A request's head has at most {limits}.")
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but the signals are ours: the first one stops, a second one ends at once."""
-
-    def __init__(self, http: Http) -> None:
-        super().__init__(
-            uvicorn.Config(
-                http,
-                http=_Protocol,
-                access_log=False,
-                log_config=None,
-                lifespan="off",
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_S,
-                ws="none",
-            )
-        )
-        self._http = http
-        self.answering = asyncio.Event()
-        self.stopping = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def stop(self) -> None:
-        if self.stopping.is_set():
+    def _stop(self) -> None:
+        if self.wanted.is_set() and not self.begins_anew:
             os._exit(130)
-        self.stopping.set()
-        self._http.end_events()
+        self.begins_anew = False
+        self.wanted.set()
+        self._server.http.end_events()
 
-    async def startup(self, sockets: list[Listener] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.answering.set()
+    def _restart(self) -> None:
+        if not self.wanted.is_set():
+            self.begins_anew = True
+            self.wanted.set()
+            self._server.http.end_events()
 
 
-def _on_signal(number: signal.Signals, server: _Server) -> None:
+def _on_signal(number: signal.Signals, act: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     try:
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, act)
     except NotImplementedError:  # Windows
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(server.stop))
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
 
 
 def _town_file(town: Town, doors: Doors) -> TownFile:

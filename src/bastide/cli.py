@@ -1,7 +1,7 @@
 """What a person runs: `bastide up`, and the commands of each system.
 
 bastide up [--only A,B] [--data DIR] [--http HOST:PORT]
-bastide list | env [--json] | bench [SYSTEM] [--json] | quality [SYSTEM] [--json] [--write]
+bastide list | env [--json] | bench [NAME] [--json] | quality [SYSTEM] [--json] [--write]
 bastide SYSTEM COMMAND ...          speaks to the running town, or opens the system if none runs
 """
 
@@ -25,6 +25,7 @@ from bastide.base.errors import FAULT, Invalid, Refusal, Unavailable, kind_of
 from bastide.base.levels import level_of
 from bastide.base.manifest import Bench, Command, Manifest, Miswired, load
 from bastide.base.rt import runtime
+from bastide.systems import PARTS_MEASURED
 from bastide.town import all_manifests, all_settings, manifests, refuse_unread
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     env = word("env", "every setting, its default and what it means", _env)
     env.add_argument("--json", action="store_true", help="for programs")
     bench = word("bench", "measure, beside peers in the same run", _bench)
-    bench.add_argument("system", nargs="?", help="only this one's workloads")
+    bench.add_argument("name", nargs="?", help="only the workloads of this system or part")
     bench.add_argument("--only", metavar="NAME", help="only the workload of this name")
     bench.add_argument("--seconds", type=float, default=2.0, help="of measuring, for each figure")
     bench.add_argument("--json", action="store_true", help="for programs")
@@ -180,28 +181,36 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 async def _measured(arguments: argparse.Namespace) -> Mapping[str, Mapping[str, float]]:
     found: dict[str, Mapping[str, float]] = {}
-    for system, bench in _benches(arguments.system, arguments.only):
+    for owner, bench in _benches(arguments.name, arguments.only):
         with tempfile.TemporaryDirectory(prefix="bastide-bench-") as directory:
             figures = await bench.run(Path(directory), arguments.seconds)
-        found[f"{system}.{bench.name}"] = figures
+        found[f"{owner}.{bench.name}"] = figures
         if not arguments.json:
-            print(f"{system}.{bench.name}: {bench.meaning}")
+            print(f"{owner}.{bench.name}: {bench.meaning}")
             print("\n".join(f"  {name:<44} {value:>14,.2f}" for name, value in figures.items()))
     return found
 
 
-def _benches(system: str | None, only: str | None) -> Sequence[tuple[str, Bench]]:
-    chosen = manifests([system]) if system else all_manifests()
+def _benches(name: str | None, only: str | None) -> Sequence[tuple[str, Bench]]:
     found = [
-        (m.name, bench)
-        for m in chosen
-        if m.benches and system in (None, m.name)
-        for bench in load(m.benches)
+        (owner, bench)
+        for owner, dotted in _measured_by(name).items()
+        for bench in load(dotted)
         if only in (None, bench.name)
     ]
     if not found:
         raise Invalid("no workload has this name")
     return found
+
+
+def _measured_by(name: str | None) -> Mapping[str, str]:
+    """Where the workloads of the system or part of that name are, or of all of them, by owner."""
+    parts = {part.rpartition(".")[2]: f"{part}.bench:BENCHES" for part in PARTS_MEASURED}
+    if name in parts:
+        return {name: parts[name]}
+    systems = manifests([name]) if name else all_manifests()
+    found = {m.name: m.benches for m in systems if m.benches and name in (None, m.name)}
+    return found if name else {**parts, **found}
 
 
 def _quality(arguments: argparse.Namespace) -> None:
@@ -228,6 +237,7 @@ async def _client(manifest: Manifest) -> AsyncIterator["AsyncClient"]:
     import httpx
 
     from bastide.app import locked, make_http, set_addresses
+    from bastide.parts.http.asgi import Asgi
     from bastide.town import Settings, open_town
 
     data = Path(os.environ.get("BASTIDE_DATA", Settings().data))
@@ -243,7 +253,7 @@ async def _client(manifest: Manifest) -> AsyncIterator["AsyncClient"]:
         addresses = set_addresses([manifest.name], os.environ)
         async with open_town([manifest.name], data=data, addresses=addresses) as town:
             ports = {name: urlsplit(text).port or 80 for name, text in addresses.items() if name}
-            transport = httpx.ASGITransport(make_http(town, ports), client=("127.0.0.1", 0))
+            transport = httpx.ASGITransport(Asgi(make_http(town, ports)), client=("127.0.0.1", 0))
             base = town.address_of(manifest.name)
             async with httpx.AsyncClient(transport=transport, base_url=base) as client:
                 yield client

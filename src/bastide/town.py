@@ -34,6 +34,7 @@ from bastide.base.metrics import counted
 from bastide.base.rt.runtime import Runtime, run_on
 from bastide.base.settings import PREFIX, BackendUrl, Setting, parse_url, prefix_of
 from bastide.base.work import Task
+from bastide.parts.http.contract import HTTP_PREFIX, HttpSettings
 from bastide.systems import SYSTEMS
 
 HEALTH_S = 2.0
@@ -252,7 +253,10 @@ def settings_of(manifest: Manifest) -> Sequence[Setting]:
 
 def all_settings() -> Mapping[str, Sequence[Setting]]:
     """Every variable that bastide reads, by system; "" is the town's own."""
-    own = settings.describe(Settings, PREFIX.rstrip("_"))
+    own = [
+        *settings.describe(Settings, PREFIX.rstrip("_")),
+        *settings.describe(HttpSettings, HTTP_PREFIX),
+    ]
     return {"": own, **{m.name: settings_of(m) for m in all_manifests()}}
 
 

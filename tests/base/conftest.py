@@ -12,10 +12,11 @@ from httpx import ASGITransport, AsyncClient
 
 from bastide.base.manifest import Manifest
 from bastide.base.metrics import Registry
-from bastide.base.routes.asgi import Http, Site
 from bastide.base.routes.binding import Endpoint
+from bastide.base.routes.http import Http, Site
 from bastide.base.routes.rows import Row
 from bastide.base.rt.runtime import Runtime, run_on
+from bastide.parts.http.asgi import Asgi
 
 
 @pytest.fixture
@@ -30,7 +31,9 @@ async def serve() -> AsyncIterator[Callable[..., AsyncClient]]:
             site = Site()
             site.mount("", [Endpoint("mill", row, served, {}) for row in rows], Registry())
             http = Http(site, {}, **options)
-            transport = ASGITransport(http, raise_app_exceptions=False, client=(client, 50_000))
+            transport = ASGITransport(
+                Asgi(http), raise_app_exceptions=False, client=(client, 50_000)
+            )
             clients.append(AsyncClient(transport=transport, base_url="http://localhost:8800"))
             stack.push_async_callback(clients[-1].aclose)
             return clients[-1]

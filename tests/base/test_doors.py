@@ -20,8 +20,8 @@ from bastide.base.errors import (
 )
 from bastide.base.gate import Caller, anyone
 from bastide.base.manifest import Miswired
-from bastide.base.routes.asgi import HEADERS_ALWAYS, HEADERS_OF_PAGES, SINGLE_HEADERS
 from bastide.base.routes.binding import Endpoint
+from bastide.base.routes.heads import SINGLE_HEADERS
 from bastide.base.routes.rows import (
     ONCE_KEY_MAX,
     Chunks,
@@ -33,6 +33,7 @@ from bastide.base.routes.rows import (
     route,
 )
 from bastide.base.tx import Once
+from bastide.parts.http.heads import ALWAYS, ALWAYS_FOR_PAGES
 
 
 class Grain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +63,7 @@ async def test_a_struct_comes_from_the_body_and_one_goes_out(serve) -> None:
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["x-mill"] == "water"
     assert reply.headers["content-length"] == str(len(reply.content))
-    assert HEADERS_ALWAYS.items() <= dict(reply.headers).items()
+    assert ALWAYS.items() <= dict(reply.headers).items()
 
 
 @pytest.mark.parametrize(
@@ -426,7 +427,7 @@ def page(_: object) -> Reply:
 
 async def test_pages_are_not_framed_and_run_only_our_own_scripts(serve) -> None:
     reply = await serve(route("GET", "/", page, allow=anyone, html=True)).get("/")
-    assert HEADERS_OF_PAGES.items() <= dict(reply.headers).items()
+    assert ALWAYS_FOR_PAGES.items() <= dict(reply.headers).items()
     assert "'unsafe-inline'" not in reply.headers["content-security-policy"]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bastide.base.errors import Denied, Limited
 from bastide.base.gate import Caller, Credentials, Door, anyone, holder, operator
-from bastide.base.routes.asgi import client_address
+from bastide.base.routes.heads import client_address
 from bastide.base.routes.rows import Reply, json_reply, route
 
 PROXIES = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]

@@ -5,16 +5,16 @@ import pytest
 
 from bastide.base.gate import anyone
 from bastide.base.metrics import Registry
-from bastide.base.routes.asgi import (
-    HEADER_BYTES_MAX,
-    HEADERS_MAX,
-    QUERY_PARAMETERS_MAX,
-    URI_BYTES_MAX,
-    Http,
-    Site,
-)
 from bastide.base.routes.binding import FORM_FIELDS_MAX, Endpoint
+from bastide.base.routes.heads import QUERY_PARAMETERS_MAX
+from bastide.base.routes.http import Http, Site
+from bastide.base.routes.limits import HeadLimits
 from bastide.base.routes.rows import BODY_BYTES_MAX, Chunks, Reply, route
+from bastide.parts.http.asgi import Asgi
+
+URI_BYTES_MAX = HeadLimits().target_bytes
+HEADERS_MAX = HeadLimits().headers
+HEADER_BYTES_MAX = HeadLimits().header_bytes
 
 
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +54,7 @@ def nothing_taken() -> None:
 @pytest.mark.parametrize(("over", "status"), [(0, 200), (1, 414)])
 @pytest.mark.parametrize("query", ["", "?a=b"])
 async def test_an_address_has_at_most_its_bytes(serve, query: str, over: int, status: int) -> None:
-    path = "/" + "p" * (URI_BYTES_MAX - 1 - len(query.lstrip("?")) + over)
+    path = "/" + "p" * (URI_BYTES_MAX - 1 - len(query) + over)
     assert (await serve(READ).get(path + query)).status_code == status
 
 
@@ -94,7 +94,7 @@ async def _status(headers: list[tuple[bytes, bytes]]) -> int:
     async def receive():
         raise AssertionError("there is no body to read")
 
-    await Http(site, {})(scope, receive, send)
+    await Asgi(Http(site, {}))(scope, receive, send)
     return sent[0]["status"]
 
 

@@ -11,14 +11,16 @@ from http.client import HTTPConnection, IncompleteRead
 import msgspec
 import pytest
 
-from bastide.app import DRAIN_S, _Server
+from bastide.app import DRAIN_S
 from bastide.base.errors import Unavailable
 from bastide.base.gate import anyone
 from bastide.base.metrics import Registry
-from bastide.base.routes import asgi, rows
-from bastide.base.routes.asgi import Http, Site
+from bastide.base.routes import http, rows
 from bastide.base.routes.binding import Endpoint
+from bastide.base.routes.http import Http, Site
 from bastide.base.routes.rows import STREAMS_MAX, STREAMS_OF_ONE_MAX, Stream, events, route
+from bastide.parts.http.contract import Limits
+from bastide.parts.http.server.server import Server
 from tests.engines.cache.kit import eventually
 from tests.town.conftest import RunningTown
 
@@ -69,7 +71,7 @@ class Flood(Pieces):
 class Wired:
     """A server on a socket of this machine, and what it serves at /."""
 
-    def __init__(self, port: int, server: _Server, pieces: Pieces) -> None:
+    def __init__(self, port: int, server: Server, pieces: Pieces) -> None:
         self.port = port
         self.server = server
         self.pieces = pieces
@@ -94,27 +96,25 @@ class Wired:
 
 
 @asynccontextmanager
-async def wired(pieces: Pieces, make: Callable[[Pieces], Stream]) -> AsyncIterator[Wired]:
+async def wired(
+    pieces: Pieces, make: Callable[[Pieces], Stream], *, stall_s: float = WITHIN_S
+) -> AsyncIterator[Wired]:
     async def handle(_: object) -> Stream:
         return make(pieces)
 
     site = Site()
     row = route("GET", "/", handle, allow=anyone)
     site.mount("", [Endpoint("mill", row, None, {})], Registry())
-    server = _Server(Http(site, {}))
+    server = Server(Http(site, {}), Limits(stall_s=stall_s))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        await server.answering.wait()
+        await server.start([listening])
         try:
             async with asyncio.timeout(WITHIN_S):
                 yield Wired(listening.getsockname()[1], server, pieces)
         finally:
-            if not server.stopping.is_set():  # twice would end this process
-                server.stop()
-            server.should_exit = True
-            await serving
+            await server.stop(WITHIN_S)
 
 
 def plain(pieces: Pieces) -> Stream:
@@ -147,9 +147,8 @@ async def test_pieces_arrive_one_by_one() -> None:
         writer.close()
 
 
-async def test_who_reads_nothing_stops_what_is_made_and_is_given_up(monkeypatch, caplog) -> None:
-    monkeypatch.setattr(asgi, "STALL_S", 0.2)
-    async with wired(Flood(), plain) as town:
+async def test_who_reads_nothing_stops_what_is_made_and_is_given_up(caplog) -> None:
+    async with wired(Flood(), plain, stall_s=0.2) as town:
         reader, writer = await town.opened()
         writer.transport.pause_reading()
         await town.pieces.ended.wait()
@@ -164,11 +163,10 @@ async def test_who_reads_nothing_stops_what_is_made_and_is_given_up(monkeypatch,
 
 
 async def test_who_does_not_take_the_last_piece_is_given_up_too(monkeypatch) -> None:
-    monkeypatch.setattr(asgi, "STALL_S", 0.2)
-    monkeypatch.setattr(asgi, "STREAMS_MAX", 1)
+    monkeypatch.setattr(http, "STREAMS_MAX", 1)
     pieces = Pieces(b"x" * BUFFERS_BYTES_MAX)
     pieces.more.release()
-    async with wired(pieces, plain) as town:
+    async with wired(pieces, plain, stall_s=0.5) as town:
         _, writer = await town.opened()
         writer.transport.pause_reading()
         await pieces.ended.wait()
@@ -181,17 +179,16 @@ async def test_who_does_not_take_the_last_piece_is_given_up_too(monkeypatch) -> 
         writer.transport.abort()
 
 
-async def test_who_takes_nothing_keeps_no_connection(monkeypatch) -> None:
-    monkeypatch.setattr("bastide.app.STALL_S", 0.2)
+async def test_who_takes_nothing_keeps_no_connection() -> None:
     pieces = Pieces(b"x" * BUFFERS_BYTES_MAX)
     pieces.more.release()
-    async with wired(pieces, plain) as town:
+    async with wired(pieces, plain, stall_s=0.2) as town:
         _, writer = await town.opened()
         writer.transport.pause_reading()
         await pieces.ended.wait()
 
         async def is_gone():
-            return not town.server.server_state.connections
+            return not town.server.connections
 
         await eventually(is_gone)
         writer.transport.abort()
@@ -229,7 +226,7 @@ async def test_a_refusal_in_the_middle_breaks_the_connection_off(caplog) -> None
     async with wired(pieces, plain) as town:
         with pytest.raises(IncompleteRead):
             await town.read()
-    [record] = [r for r in caplog.records if r.name == asgi.__name__]
+    [record] = [r for r in caplog.records if r.name == http.__name__]
     assert record.getMessage().startswith("GET / broke off (")
     assert record.getMessage().endswith("): the mill stands still")
     assert "Traceback" not in caplog.text
@@ -274,7 +271,7 @@ async def test_events_end_whole_when_the_town_stops(caplog) -> None:
     async with wired(Pieces(b"1", b"2"), as_events) as town:
         reader, writer = await town.opened()
         await reader.readuntil(b'{"number":1}\n\n\r\n')
-        town.server.stop()
+        town.server.http.end_events()
         assert await reader.read(5) == b"0\r\n\r\n"
         await town.pieces.ended.wait()
         writer.close()
@@ -290,7 +287,7 @@ async def test_events_end_whole_when_the_town_stops(caplog) -> None:
 async def test_so_many_are_on_their_way_and_not_one_more(
     of_one, places, serve, monkeypatch
 ) -> None:
-    monkeypatch.setattr(asgi, "STREAMS_OF_ONE_MAX", of_one)
+    monkeypatch.setattr(http, "STREAMS_OF_ONE_MAX", of_one)
     waiting = [Pieces(b"a", b"b") for _ in range(places)]
     left = iter(waiting)
 
@@ -312,7 +309,7 @@ async def test_so_many_are_on_their_way_and_not_one_more(
 
 
 async def test_one_address_leaves_places_to_others(monkeypatch) -> None:
-    monkeypatch.setattr(asgi, "STREAMS_OF_ONE_MAX", 1)
+    monkeypatch.setattr(http, "STREAMS_OF_ONE_MAX", 1)
     pieces = Pieces(b"a", b"b")
     async with wired(pieces, plain) as town:
         _, writer = await town.opened()
@@ -329,14 +326,14 @@ async def test_one_address_leaves_places_to_others(monkeypatch) -> None:
 
 async def test_no_events_begin_once_the_town_stops() -> None:
     async with wired(Pieces(b"1"), as_events) as town:
-        town.server._http.end_events()
+        town.server.http.end_events()
         reader, writer = await town.opened()
         assert b" 503 " in await reader.readline()
         writer.transport.abort()
 
 
 async def test_what_has_ended_takes_no_place(monkeypatch) -> None:
-    monkeypatch.setattr(asgi, "STREAMS_MAX", 1)
+    monkeypatch.setattr(http, "STREAMS_MAX", 1)
     pieces = Pieces(error=Unavailable("broken"))
     async with wired(pieces, plain) as town:
         for _ in range(3):

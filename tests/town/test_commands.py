@@ -52,6 +52,11 @@ def test_bench_for_programs_holds_the_figures(bastide) -> None:
     assert msgspec.json.decode(ended.stdout) == {"mill.grinding": {"grains_per_s": 2469.0}}
 
 
+def test_bench_measures_a_part_too(bastide) -> None:
+    ended = bastide("bench", "seglog", "--json", "--seconds", "0")
+    assert list(msgspec.json.decode(ended.stdout)) == ["seglog.appends"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

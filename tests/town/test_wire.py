@@ -54,7 +54,7 @@ def status(answer: bytes) -> int:
     ids=lambda sent: repr(sent[:60]),
 )
 def test_what_is_no_http_is_refused_and_harms_nobody(town, sent: bytes) -> None:
-    assert 400 <= status(said(town, sent)) < 500
+    assert status(said(town, sent)) in (400, 405, 505)
     assert town.get("/healthz").status_code == 200
 
 
@@ -80,7 +80,7 @@ def test_headers_without_an_end_are_refused(town) -> None:
 
 def test_a_head_that_does_not_come_is_not_waited_for(town) -> None:
     started_s = time.perf_counter()
-    assert status(said(town, b"GET / HTTP/1.1\r\nhost: ")) == 400
+    assert status(said(town, b"GET / HTTP/1.1\r\nhost: ")) == 408
     assert 0.5 < time.perf_counter() - started_s < 10, "launch.py has it wait for 1 s"
 
 

@@ -24,11 +24,13 @@ import msgspec
 
 class Refusal(Exception):
     """Never raised itself. `facts` are what the caller needs to act on, beside the message. `title`
-    is for a narrower class whose kind's title would mislead.
+    is for a narrower class whose kind's title would mislead; `headers` are what its HTTP reply owes
+    besides.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = ""
+    headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, message: str, **facts: str | int | float) -> None:
         super().__init__(message)
@@ -75,6 +77,7 @@ class TooLarge(Invalid):
 
 class Unauthenticated(Denied):
     status = 401
+    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
 
 
 class Gone(NotFound):

@@ -16,6 +16,7 @@ from httpx import ASGITransport, AsyncClient
 from bastide.app import make_http
 from bastide.base.rt.clock import ManualClock
 from bastide.base.rt.runtime import Chance, Runtime
+from bastide.parts.http.asgi import Asgi
 from bastide.town import Town, all_manifests, open_town
 
 
@@ -26,7 +27,7 @@ class RaisedTown:
         self.town = town
         self.clock = clock
         self._clients = clients
-        self._http = make_http(town, {})
+        self._http = Asgi(make_http(town, {}))
 
     def served(self, system: str) -> Any:
         return self.town.served(system)

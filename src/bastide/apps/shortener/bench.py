@@ -22,7 +22,6 @@ import msgspec
 from bastide.base.errors import Unavailable
 from bastide.base.manifest import Bench
 from bastide.base.rt import runtime
-from bastide.parts.seglog.bench import bench_append
 
 VISITORS = 32
 DEPTH = 16
@@ -261,5 +260,4 @@ async def _imports(directory: Path, seconds: float) -> Mapping[str, float]:
 BENCHES = (
     Bench("redirects", "of a hot set, each click journalled, by 32 connections", _redirects),
     Bench("imports", "by requests of 1,000 lines, each one commit", _imports),
-    Bench("journal", "batches of 100 records, each synced; plain is a blocking loop", bench_append),
 )

@@ -24,7 +24,7 @@ from bastide.base.gate import anyone, operator
 from bastide.base.html import figures
 from bastide.base.html.shell import as_read, shell_of
 from bastide.base.manifest import Manifest, TownView
-from bastide.base.routes.rows import NoSuchPage, Reply, Request, route
+from bastide.base.routes.rows import File, NoSuchPage, Reply, Request, route
 from bastide.base.rt import runtime
 
 _HERE = Path(str(files("bastide.base.html")))
@@ -110,8 +110,7 @@ class Pages:
         """Where a page finds the asset; the address changes with the bytes, so that caches may keep
         it.
         """
-        body, _ = _asset(self._town, name)
-        return f"/assets/{name}?{_digest(body)}"
+        return f"/assets/{name}?{_asset(self._town, name).tag}"
 
 
 class InTown(Protocol):
@@ -121,18 +120,13 @@ class InTown(Protocol):
     def town(self) -> TownView: ...
 
 
-def read_asset(hall: InTown, request: Request, name: str) -> Reply:
+def read_asset(hall: InTown, request: Request, name: str) -> File:
     """To be kept only under the digest of these bytes. A page of an older or newer version names
     another: it gets what there is, and no cache may take that for what the page named.
     """
-    body, kind = _asset(hall.town, name)
-    named = _digest(body) in request.query
-    kept = f"public, max-age={_CACHE_S}, immutable" if named else "no-store"
-    return Reply(200, body, {"content-type": kind, "cache-control": kept})
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.blake2b(body, digest_size=6).hexdigest()
+    asset = _asset(hall.town, name)
+    kept = f"public, max-age={_CACHE_S}, immutable" if asset.tag in request.query else "no-store"
+    return File(asset.path, asset.content_type, {"cache-control": kept}, asset.tag)
 
 
 def show_rail(_: object, request: Request, pages: Pages, at: str = "", page: str = "") -> Reply:
@@ -144,8 +138,8 @@ assets = route("GET", "/assets/{name:path}", read_asset, allow=anyone, html=True
 rail = route("GET", "/fragments/rail", show_rail, allow=operator, html=True)
 
 
-def _asset(town: TownView, name: str) -> tuple[bytes, str]:
-    """The bytes and the type of "town.css", or of "shortener/qr.js" from that system's static/."""
+def _asset(town: TownView, name: str) -> File:
+    """ "town.css", or "shortener/qr.js" of that system's static/."""
     system, _, own = name.rpartition("/")
     module = next((pages_module(m) for m in town.manifests if m.name == system), None)
     shelf = _shelf(module) if module else {} if system else _base_shelf()
@@ -161,19 +155,24 @@ def pages_module(manifest: Manifest) -> str | None:
 
 
 @cache
-def _base_shelf() -> Mapping[str, tuple[bytes, str]]:
-    return {**_read(_HERE / "static"), **_read(_HERE / "vendor")}
+def _base_shelf() -> Mapping[str, File]:
+    return {**_published(_HERE / "static"), **_published(_HERE / "vendor")}
 
 
 @cache
-def _shelf(module: str) -> Mapping[str, tuple[bytes, str]]:
-    return _read(_folder(module) / "static")
+def _shelf(module: str) -> Mapping[str, File]:
+    return _published(_folder(module) / "static")
 
 
-def _read(directory: Path) -> Mapping[str, tuple[bytes, str]]:
-    """Published files under their names; read once."""
+def _published(directory: Path) -> Mapping[str, File]:
+    """Files under their names, each with the digest of its bytes as its tag."""
     found = sorted(directory.iterdir()) if directory.is_dir() else []
-    return {p.name: (p.read_bytes(), _type_of(p.name)) for p in found if p.suffix in SUFFIXES}
+    shown = [path for path in found if path.suffix in SUFFIXES]
+    return {path.name: File(path, _type_of(path.name), tag=_digest(path)) for path in shown}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
 
 
 def _folder(module: str) -> Path:

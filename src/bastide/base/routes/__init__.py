@@ -3,6 +3,7 @@
 rows      what a system writes: route("GET", "/links/{code}", read_link, allow=anyone)
 binding   a row and a system become an endpoint: arguments by annotation
 router    a path finds its endpoint
-asgi      a site of endpoints as an ASGI application, with limits, gates, metrics and problems
+heads     what a head says: headers, host, who is asking; limits, fields and trace with it
+http      a site of endpoints: limits, gates, metrics and problems, whatever server is below
 openapi   OpenAPI 3.1 from the same rows
 """

@@ -4,7 +4,7 @@ it.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
@@ -17,12 +17,16 @@ from bastide.base.manifest import Miswired
 from bastide.base.routes.router import parameters_of
 from bastide.base.routes.rows import (
     ONCE_KEY_MAX,
+    Answer,
     Chunks,
+    File,
     MediaRefused,
     Reply,
     Request,
     Row,
+    Socket,
     Stream,
+    Upgrade,
     fingerprint,
     json_reply,
 )
@@ -36,8 +40,8 @@ SCALARS = (str, int, float, bool)
 
 
 class Endpoint:
-    """A row bound to its system: `await endpoint(request)` is the reply, or raises what
-    it refuses.
+    """A row bound to its system: `endpoint(request)` is the answer, or a coroutine that returns it,
+    or raises what it refuses.
     """
 
     def __init__(self, system: str, row: Row, served: object, granted: Mapping[type, object]):
@@ -45,42 +49,57 @@ class Endpoint:
         self.row = row
         self.arguments = _arguments(row)
         self._served = served
-        self._finds = {n: self._find(n, hint, granted) for n, hint in self.arguments.items()}
+        self._finds = [
+            (n, self._find(n, hint, granted))
+            for n, hint in self.arguments.items()
+            if hint is not Socket
+        ]
         self._missing = _defaults(row)
         self._queries = None if row.html else {n for n, h in self.arguments.items() if is_scalar(h)}
         self._awaits = inspect.iscoroutinefunction(row.handler)
+        self.body_type = next((h for h in self.arguments.values() if _is_struct(h)), None)
+        self.takes_body = self.body_type is not None
+        self.streams = Chunks in self.arguments.values()
+        self.waits_for_nothing = not (self._awaits or self.takes_body or self.streams)
+        self.upgrades = row.protocols is not None
+        self._handler = row.handler
+        self._socket = next((n for n, h in self.arguments.items() if h is Socket), None)
+        if self.upgrades != (self._socket is not None):
+            raise Miswired(f"{system}.{row.name}: a `socket(...)` row takes a Socket, no other one")
 
-    @property
-    def takes_body(self) -> bool:
-        return self.body_type is not None
-
-    @property
-    def body_type(self) -> type[msgspec.Struct] | None:
-        return next((h for h in self.arguments.values() if _is_struct(h)), None)
-
-    @property
-    def streams(self) -> bool:
-        return Chunks in self.arguments.values()
-
-    async def __call__(self, request: Request) -> Reply | Stream:
-        if self._queries is not None and (unknown := request.query.keys() - self._queries):
+    def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+        known = self._queries
+        if request.query and known is not None and (unknown := request.query.keys() - known):
             raise Invalid(f"there is no parameter {min(unknown)[:100]!r}")
         found = {}
-        for name, find in self._finds.items():
+        for name, find in self._finds:
             value = find(request)
             if value is not MISSING:
                 found[name] = value
             elif name not in self._missing:
                 raise Invalid(f"the parameter {name!r} is missing")
-        answer = self.row.handler(self._served, **found)
-        return self._reply(await answer if self._awaits else answer)
+        if self._socket is not None:
+            return self._upgrade(self._socket, found)
+        answer = self._handler(self._served, **found)
+        if self._awaits:
+            return self._awaited(answer)
+        return answer if type(answer) is Reply else self._answer(answer)
 
-    def _reply(self, answer: Any) -> Reply | Stream:
-        if isinstance(answer, Reply | Stream):
+    async def _awaited(self, answering: Coroutine[Any, Any, Any]) -> Answer:
+        return self._answer(await answering)
+
+    def _answer(self, answer: Any) -> Answer:
+        if isinstance(answer, Reply | Stream | File):
             return answer
         if answer is None:
             return Reply(204, headers=self.row.headers)
         return json_reply(answer, self.row.status, self.row.headers)
+
+    def _upgrade(self, name: str, found: Mapping[str, Any]) -> Upgrade:
+        async def run(socket: Socket) -> None:
+            await self._handler(self._served, **found, **{name: socket})
+
+        return Upgrade(run, self.row.protocols or ())
 
     def _find(self, name: str, hint: Any, granted: Mapping[type, object]) -> Find:
         row = self.row

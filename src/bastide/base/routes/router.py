@@ -1,7 +1,7 @@
 """A path finds its endpoint: exact paths by one look-up, patterns by a walk over their segments."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from bastide.base.manifest import Miswired
@@ -59,9 +59,9 @@ class Router(Generic[E]):
         methods = self._static.get(path)
         if methods is not None:
             return methods, {}
-        for node, values in _walk(self._root, path.split("/")[1:], []):
-            return node.methods, dict(zip(node.names, values, strict=True))
-        return None
+        values: list[str] = []
+        node = _match(self._root, path.split("/"), 1, values)
+        return None if node is None else (node.methods, dict(zip(node.names, values, strict=True)))
 
 
 def _child(node: _Node[E], segment: str) -> _Node[E]:
@@ -77,20 +77,33 @@ def _child(node: _Node[E], segment: str) -> _Node[E]:
     return node.any
 
 
-def _walk(
-    node: _Node[E], segments: Sequence[str], values: list[str]
-) -> Iterator[tuple[_Node[E], list[str]]]:
-    if not segments:
-        if node.methods:
-            yield node, values
-        return
-    first, rest = segments[0], segments[1:]
-    if exact := node.exact.get(first):
-        yield from _walk(exact, rest, values)
+def _match(node: _Node[E], segments: Sequence[str], at: int, values: list[str]) -> _Node[E] | None:
+    """The node where the path ends, with its parameters in `values`. A way that leads nowhere is
+    gone back.
+    """
+    if at == len(segments):
+        return node if node.methods else None
+    segment = segments[at]
+    if (exact := node.exact.get(segment)) and (found := _match(exact, segments, at + 1, values)):
+        return found
     for end, ended in node.ended.items():
-        if first.endswith(end) and first != end:
-            yield from _walk(ended, rest, [*values, first.removesuffix(end)])
-    if node.any and first:
-        yield from _walk(node.any, rest, [*values, first])
+        if segment.endswith(end) and segment != end:
+            value = segment.removesuffix(end)
+            if found := _behind(ended, value, segments, at, values):
+                return found
+    if node.any and segment and (found := _behind(node.any, segment, segments, at, values)):
+        return found
     if node.rest:
-        yield node.rest, [*values, "/".join(segments)]
+        values.append("/".join(segments[at:]))
+        return node.rest
+    return None
+
+
+def _behind(
+    node: _Node[E], value: str, segments: Sequence[str], at: int, values: list[str]
+) -> _Node[E] | None:
+    values.append(value)
+    found = _match(node, segments, at + 1, values)
+    if found is None:
+        values.pop()
+    return found

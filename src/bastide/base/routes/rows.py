@@ -4,21 +4,25 @@ below.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import msgspec
 
-from bastide.base.errors import Invalid, Limited, NotFound
-from bastide.base.gate import Allow, Caller
+from bastide.base.errors import Invalid, Limited, NotFound, Unavailable
+from bastide.base.gate import Allow, Caller, Credentials
+from bastide.base.routes.trace import Trace, trace_of
 
 BODY_BYTES_MAX = 64 * 1024  # unless the row says otherwise
 TIMEOUT_S = 30.0
 ONCE_KEY_MAX = 255
 STREAMS_MAX = 1_000  # replies on their way piece by piece, at once
 STREAMS_OF_ONE_MAX = 50  # of them, to one address
-STALL_S = 60.0  # a client that takes nothing for so long is given up
 BEAT_S = 15.0  # between signs of life in events
+
+NOTHING: Mapping[str, str] = {}
+NOBODY = Caller()
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -40,6 +44,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool
     headers: Mapping[str, str]
     refusals: Sequence[type[Exception]]
+    protocols: Sequence[str] | None = None  # of a door for WebSockets
 
     @property
     def name(self) -> str:
@@ -93,26 +98,46 @@ def route(
     )
 
 
+def socket(
+    path: str, handler: Callable[..., Any], *, allow: Allow, protocols: Sequence[str] = ()
+) -> Row:
+    """A door for WebSockets (RFC 6455). `handler(system, ...)` takes its arguments as `route` says,
+    but no body, and a `Socket`; the socket is closed when it returns. `protocols`: those spoken
+    here, of which the client's first one is taken.
+    """
+    row = route("GET", path, handler, allow=allow, listed=False)
+    return msgspec.structs.replace(row, protocols=protocols)
+
+
 class Request:
     """What came in. Header names are lower case; a repeated header's values are joined by commas.
 
     `root` is where the system's paths begin ("" or "/shortener"), `origin` the address the client
-    used.
+    used. What the frame and the server below know of it comes behind that.
     """
 
     __slots__ = (
         *("body", "caller", "chunks", "headers", "id", "method", "origin", "params", "path"),
         *("query", "root"),
+        *("began_s", "closes", "counts", "credentials", "incoming", "port", "target", "version"),
     )
+    began_s: float
+    closes: bool  # nobody looks at what comes behind it
+    counts: Any  # of its door
+    credentials: Credentials
+    incoming: "Body"  # its body, before anybody has taken it
+    port: int  # that it came to
+    target: bytes  # in origin form, as it was sent
+    version: str
 
     def __init__(
         self,
         *,
         method: str,
-        path: str,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        id_: str,
+        path: str = "",
+        query: Mapping[str, str] = NOTHING,
+        headers: Mapping[str, str] = NOTHING,
+        id_: str = "",
         origin: str = "",
     ) -> None:
         self.method = method
@@ -122,10 +147,17 @@ class Request:
         self.id = id_
         self.origin = origin
         self.root = ""
-        self.params: Mapping[str, str] = {}
-        self.caller = Caller()
+        self.params: Mapping[str, str] = NOTHING
+        self.caller = NOBODY
         self.body = b""
         self.chunks: Chunks | None = None
+
+    @property
+    def trace(self) -> Trace | None:
+        """The way through other systems on which it came here (W3C Trace Context), if it tells: a
+        `traces.child` of it goes with what is asked of others on its behalf.
+        """
+        return trace_of(self.headers.get("traceparent"))
 
 
 class Chunks:
@@ -138,8 +170,26 @@ class Chunks:
         return self._pieces
 
 
+class Body(Protocol):
+    """What follows a head, as a server below has it. It is taken once, one way or the other."""
+
+    async def whole(self, limit: int) -> bytes:
+        """All of it; without a wait, if it is here.
+
+        Raises:
+            TooLarge: more than `limit` bytes. BodyLate. Invalid: the client left within it.
+        """
+        ...
+
+    def pieces(self, limit: int) -> AsyncIterator[bytes]:
+        """As they come. Raises as `whole`, when it comes to it."""
+        ...
+
+
 class Reply(msgspec.Struct, frozen=True):
-    """What goes out. `headers` names are lower case."""
+    """What goes out. `headers` names are lower case; several cookies stand in one `set-cookie`, on
+    a line each.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -150,7 +200,7 @@ class Stream(msgspec.Struct, frozen=True):
     """What goes out piece by piece; a piece is asked for when the one before it is on its way.
 
     Ends with `pieces`, whose `aclose` is called whatever happens: when the client has gone, too, or
-    takes nothing for STALL_S. If `pieces` raises, the connection is broken off, so that nobody
+    takes nothing for long. If `pieces` raises, the connection is broken off, so that nobody
     takes a part for the whole. `endless` ones (events) end as soon as the town stops.
     """
 
@@ -158,6 +208,98 @@ class Stream(msgspec.Struct, frozen=True):
     status: int = 200
     headers: Mapping[str, str] = {}
     endless: bool = False
+
+
+class File(msgspec.Struct, frozen=True):
+    """A published file, whole or in the ranges that are asked for. It is told apart by its size and
+    time, or by `tag`; what is text is sent packed, if the client takes that.
+    """
+
+    path: Path
+    content_type: str
+    headers: Mapping[str, str] = {}
+    tag: str = ""
+
+
+Message = str | bytes
+
+
+class Prepared:
+    """A message of a WebSocket that many get: encoded once, by whoever sends it first."""
+
+    __slots__ = ("deflated", "message", "plain")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.plain: bytes | None = None
+        self.deflated: bytes | None = None
+
+
+class Socket(Protocol):
+    """One WebSocket, open when its handler begins. One task receives; any may send."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What both sides chose to speak, or None."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether either side has said that it closes: nothing can be sent any more."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """Every message, in order, until the socket is closed, however."""
+        ...
+
+    async def receive(self) -> Message:
+        """The next message: str if it was sent as text, else bytes. What came before the other
+        side closed is given first. A cancelled call loses nothing.
+
+        Raises:
+            SocketClosed: there is nothing more.
+        """
+        ...
+
+    async def send(self, message: Message | Prepared) -> None:
+        """Hands a message on; first waits while too much of earlier ones is not taken. A client
+        that takes nothing for long is cut.
+
+        Raises:
+            SocketClosed: it was not sent.
+        """
+        ...
+
+    def offer(self, prepared: Prepared) -> bool:
+        """`send` for one of many receivers: never waits. False, and nothing is sent, if the
+        socket is closed or the other side is slow.
+        """
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Says goodbye, and returns when the connection is gone, or shortly after. Once it is
+        closed this does nothing.
+        """
+        ...
+
+
+class SocketClosed(Unavailable):
+    """`code` and `reason` are the other side's, or ours if we closed; 1006: it was cut."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the socket is closed: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """From here on it is a WebSocket, which `run` serves."""
+
+    run: Callable[[Socket], Coroutine[Any, Any, None]]
+    protocols: Sequence[str]
+
+
+Answer = Reply | Stream | File | Upgrade
 
 
 class NoSuchPage(NotFound):

@@ -18,6 +18,7 @@ from typing import Protocol
 
 WRITEV_MAX = 512  # buffers a call; IOV_MAX is 1024 on Linux and macOS
 SYNC_THREADS = 4
+_FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 _Asked = tuple[Callable[[], None], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
@@ -44,6 +45,10 @@ class File(Protocol):
 
     def size(self) -> int: ...
 
+    def modified_s(self) -> int:
+        """Seconds since 1970 of its last change."""
+        ...
+
     def fileno(self) -> int:
         """For `os.sendfile`. A simulated file has none and raises OSError."""
         ...
@@ -54,6 +59,10 @@ class File(Protocol):
 class Disk(Protocol):
     def open(self, path: Path, *, create: bool = False) -> File:
         """`create` makes the file, and refuses one that is there (FileExistsError)."""
+        ...
+
+    def open_to_read(self, path: Path) -> File:
+        """Also one that may not be written."""
         ...
 
     def exists(self, path: Path) -> bool: ...
@@ -162,6 +171,9 @@ class SystemFile:
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size
 
+    def modified_s(self) -> int:
+        return int(os.fstat(self._descriptor).st_mtime)
+
     def fileno(self) -> int:
         return self._descriptor
 
@@ -174,10 +186,13 @@ class SystemDisk:
         self._threads = SyncThreads()
 
     def open(self, path: Path, *, create: bool = False) -> File:
-        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_RDWR | _FLAGS
         if create:
             flags |= os.O_CREAT | os.O_EXCL
         return SystemFile(os.open(path, flags, 0o600), self._threads)
+
+    def open_to_read(self, path: Path) -> File:
+        return SystemFile(os.open(path, os.O_RDONLY | _FLAGS), self._threads)
 
     def exists(self, path: Path) -> bool:
         return path.exists()

@@ -1,9 +1,19 @@
-"""Sockets to listen on. Everything after `bind` goes through the asyncio loop."""
+"""Sockets to listen on. Everything after `bind` goes through the asyncio loop.
+
+A process that is replaced by another one (exec) hands its sockets on, as systemd hands them to a
+service: descriptors from 3 on, their number in LISTEN_FDS, their names in LISTEN_FDNAMES. Who
+connects in between waits in the socket's queue, and nobody is refused.
+"""
 
 import errno
+import os
 import socket
+from collections.abc import Mapping
+from contextlib import suppress
 
 PORTS_SKIPPED_MAX = 20
+BACKLOG = 2048
+FIRST_HANDED_ON = 3
 
 Listener = socket.socket  # by this name outside, where nobody imports socket
 
@@ -23,8 +33,9 @@ def bind_near(host: str, port: int) -> Listener:
     raise AssertionError
 
 
-def bind(host: str, port: int) -> Listener:
-    """A listening socket on `port`; 0 picks any that is free.
+def bind(host: str, port: int, *, shared: bool = False) -> Listener:
+    """A listening socket on `port`; 0 picks any that is free. `shared`: with other processes that
+    say so too; the kernel deals connections out among them.
 
     Raises:
         OSError: the host is not ours, or the port is busy.
@@ -36,9 +47,67 @@ def bind(host: str, port: int) -> Listener:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind((host, port))
-        made.listen(2048)
+        made.listen(BACKLOG)
     except OSError:
         made.close()
         raise
     return made
+
+
+def bind_unix(path: str) -> Listener:
+    """A listening socket at `path`, for this user alone. One that nobody listens on is replaced.
+
+    Raises:
+        OSError: somebody listens there, or it is no socket.
+    """
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _clear(path)
+        made.bind(path)
+        os.chmod(path, 0o600)
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _clear(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:  # left by a process that was killed
+            os.unlink(path)
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def hand_on(sockets: Mapping[str, Listener]) -> None:
+    """To the program that this process becomes next."""
+    spare = [os.dup(one.fileno()) for one in sockets.values()]  # out of each other's way
+    moved = [os.dup2(old, FIRST_HANDED_ON + n + len(spare) + 64) for n, old in enumerate(spare)]
+    for number, old in enumerate(moved):
+        os.dup2(old, FIRST_HANDED_ON + number, inheritable=True)
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    os.environ["LISTEN_FDS"] = str(len(sockets))
+    os.environ["LISTEN_FDNAMES"] = ":".join(name or "main" for name in sockets)
+
+
+def handed_on() -> dict[str, Listener]:
+    """What the program before this one, or systemd, has handed on, by name; taken once."""
+    told = [os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
+    pid, count, names = told
+    if pid != str(os.getpid()) or not count.isdigit():
+        return {}
+    found: dict[str, Listener] = {}
+    for number, name in zip(range(int(count)), names.split(":"), strict=False):
+        with suppress(OSError):
+            made = socket.socket(fileno=FIRST_HANDED_ON + number)
+            made.set_inheritable(False)
+            found["" if name == "main" else name] = made
+    return found

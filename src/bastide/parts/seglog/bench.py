@@ -17,6 +17,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from bastide.base.manifest import Bench
 from bastide.base.rt import runtime
 from bastide.parts.seglog import core
 from bastide.parts.seglog.core import Record
@@ -105,3 +106,8 @@ async def _pipelined(log: Seglog, records: Sequence[Record]) -> None:
 async def _append(log: Seglog, records: Sequence[Record], batches: int) -> None:
     for _ in range(batches):
         await log.synced(log.append(records))
+
+
+BENCHES = (
+    Bench("appends", "batches of 100 records, each synced; plain is a blocking loop", bench_append),
+)

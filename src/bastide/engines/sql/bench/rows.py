@@ -30,12 +30,10 @@ from sqlalchemy import (
     text,
 )
 
-from bastide.base.manifest import Bench, load
 from bastide.base.rt import runtime
-from bastide.base.settings import parse_url
 from bastide.base.tx import Statement, Tx, changes
+from bastide.engines.sql.bench.stores import opened_sqlite
 from bastide.engines.sql.contract import Migrations
-from bastide.engines.sql.service import Sql
 
 ROUNDS = 5
 TASKS = 200
@@ -85,7 +83,7 @@ async def reads(directory: Path, seconds: float) -> Mapping[str, float]:
     """A read by key through the contract, in microseconds; 100,000 rows."""
     rows = 100_000
     times_us: list[float] = []
-    async with _opened(directory) as sql:
+    async with opened_sqlite(directory, MIGRATIONS) as sql:
 
         async def fill(tx: Tx) -> None:
             await tx.run_many(ADD, [{"id": n, "url": URL} for n in range(rows)])
@@ -102,12 +100,6 @@ async def reads(directory: Path, seconds: float) -> Mapping[str, float]:
         "read_us_p50": times_us[len(times_us) // 2],
         "read_us_p99": times_us[len(times_us) * 99 // 100],
     }
-
-
-BENCHES = (
-    Bench("writes", "durable rows a second, 200 tasks; idle and 80 % busy loop", writes),
-    Bench("reads", "a read by key through the contract", reads),
-)
 
 
 def _ratios(medians: Mapping[str, float]) -> Iterator[tuple[str, float]]:
@@ -148,18 +140,8 @@ async def _burn() -> None:
 
 
 @asynccontextmanager
-async def _opened(directory: Path) -> AsyncIterator[Sql]:
-    opener = load("bastide.engines.sql.backends.sqlite.backend:open_sqlite")
-    async with (
-        opener(parse_url(f"sqlite://{directory}")) as backend,
-        backend.store("bench", lambda: directory, MIGRATIONS) as store,
-    ):
-        yield Sql(store, scan_pause_s=backend.scan_pause_s)
-
-
-@asynccontextmanager
 async def _transact(directory: Path) -> AsyncIterator[Write]:
-    async with _opened(directory) as sql:
+    async with opened_sqlite(directory, MIGRATIONS) as sql:
 
         async def write(id_: int) -> None:
             async def body(tx: Tx) -> None:
@@ -172,7 +154,7 @@ async def _transact(directory: Path) -> AsyncIterator[Write]:
 
 @asynccontextmanager
 async def _write(directory: Path) -> AsyncIterator[Write]:
-    async with _opened(directory) as sql:
+    async with opened_sqlite(directory, MIGRATIONS) as sql:
 
         async def write(id_: int) -> None:
             await sql.write(ADD, id=id_, url=URL)

@@ -1,0 +1,381 @@
+"""Sites of doors: what every door owes, done once, whatever server is below.
+
+    arrival -> limits -> request -> site by port -> router -> gates -> endpoint -> answer
+                                                      any refusal on the way -> problem (RFC 9457)
+
+Order matters for safety: size limits before anything is read, the cross-site check before the
+gates, the caller before the body.
+
+A door that waits for nothing, and no gate before it, is answered by a call. Any other one is a
+coroutine, which the server below steps.
+"""
+
+import asyncio
+import logging
+from collections import Counter as Tally
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import CoroutineType
+from typing import Any
+
+import msgspec
+
+from bastide.base.errors import (
+    Denied,
+    Invalid,
+    Limited,
+    Problem,
+    Refusal,
+    TooLarge,
+    Unavailable,
+    shown,
+)
+from bastide.base.gate import Door, Gate, admit
+from bastide.base.metrics import Counter, Histogram, Registry
+from bastide.base.routes.binding import Endpoint
+from bastide.base.routes.heads import Head, Network, path_and_query
+from bastide.base.routes.limits import HeadLimits
+from bastide.base.routes.router import Router
+from bastide.base.routes.rows import (
+    STREAMS_MAX,
+    STREAMS_OF_ONE_MAX,
+    Answer,
+    BodyLate,
+    Chunks,
+    HeadersTooLarge,
+    MethodRefused,
+    NoSuchPage,
+    Reply,
+    Request,
+    Stream,
+    StreamsOver,
+    UriTooLong,
+)
+from bastide.base.rt import runtime
+from bastide.base.steps import within
+
+ProblemPage = Callable[[Problem, Request], Reply]
+WAYS_REMEMBERED = 4_096
+WAY_BYTES_MAX = 256
+CLOSING = (BodyLate, HeadersTooLarge, TooLarge, UriTooLong)  # over a limit: nothing more is taken
+_log = logging.getLogger(__name__)
+
+
+class Way(msgspec.Struct, frozen=True):
+    """Where a target leads."""
+
+    path: str
+    query: Mapping[str, str]
+    params: Mapping[str, str]
+    methods: Mapping[str, "Mounted"]
+
+
+class Site:
+    """The endpoints that answer on one address, each below a root. Ways that are asked for again
+    and again are remembered.
+    """
+
+    def __init__(self) -> None:
+        self.router: Router[Mounted] = Router()
+        self.mounted: list[tuple[str, Endpoint]] = []
+        self.ways: dict[bytes, Way] = {}
+
+    def mount(self, root: str, endpoints: Iterable[Endpoint], registry: Registry) -> None:
+        self.ways.clear()
+        for endpoint in endpoints:
+            path = root + endpoint.row.path
+            self.router.add(endpoint.row.method, path, Mounted(root, endpoint, registry))
+            self.mounted.append((root, endpoint))
+
+    def way(self, target: bytes, limits: HeadLimits) -> Way:
+        """
+        Raises:
+            UriTooLong, Invalid, NoSuchPage.
+        """
+        path, query = path_and_query(target, limits)
+        found = self.router.find(path)
+        if found is None:
+            raise NoSuchPage(f"nothing is at {path[:200]!r}")
+        methods, params = found
+        way = Way(path, query, params, methods)
+        if len(target) <= WAY_BYTES_MAX:
+            if len(self.ways) >= WAYS_REMEMBERED:
+                self.ways.clear()
+            self.ways[target] = way
+        return way
+
+
+class Counts:
+    """How often a door was asked, how it answered, how long it took."""
+
+    def __init__(self, door: Door, registry: Registry) -> None:
+        self.door = door
+        self._registry = registry
+        labels = {"system": door.system, "door": door.name}
+        self._times: Histogram = registry.histogram(
+            "bastide_http_seconds", "Time of a request, from its head to its reply.", **labels
+        )
+        self._counts: dict[int, Counter] = {}
+
+    def observe(self, status: int, seconds: float) -> None:
+        self._times.observe(seconds)
+        count = self._counts.get(status)
+        if count is None:
+            count = self._counts[status] = self._registry.counter(
+                "bastide_http_requests_total",
+                "Requests answered.",
+                system=self.door.system,
+                door=self.door.name,
+                status=str(status),
+            )
+        count.value += 1
+
+
+class Mounted(Counts):
+    """An endpoint below a root, with its counts."""
+
+    def __init__(self, root: str, endpoint: Endpoint, registry: Registry) -> None:
+        super().__init__(Door(endpoint.system, endpoint.row.name), registry)
+        self.root = root
+        self.endpoint = endpoint
+        self.allow = endpoint.row.allow
+        self.waits = not endpoint.waits_for_nothing
+
+
+class Http:
+    """All doors. `sites` by port; a port that none has is served by `main`."""
+
+    def __init__(
+        self,
+        main: Site,
+        sites: Mapping[int, Site],
+        *,
+        gates: Sequence[Gate] = (),
+        trusted: Sequence[Network] = (),
+        limits: HeadLimits | None = None,
+        problem_page: ProblemPage | None = None,
+    ) -> None:
+        self.main = main
+        self.sites = sites
+        self.limits = limits or HeadLimits()
+        self._gates = gates
+        self._trusted = trusted
+        self._problem_page = problem_page
+        self._nowhere = Counts(Door("town", "nowhere"), runtime.current().metrics)
+        self._monotonic = runtime.current().clock.monotonic
+        self._id_prefix = runtime.current().chance.token(5).hex()
+        self._id_count = 0
+        self._streams: Tally[str] = Tally()  # by the address of who takes them
+        self._stopping = False
+        self._endless: set[Callable[[], None]] = set()
+
+    def head(
+        self, names: Sequence[bytes], values: Sequence[bytes], peer: str, scheme: str = "http"
+    ) -> Head:
+        """
+        Raises:
+            HeadersTooLarge, Invalid.
+        """
+        return Head(
+            names, values, peer=peer, limits=self.limits, trusted=self._trusted, scheme=scheme
+        )
+
+    def begin(self, request: Request, head: Head) -> Answer | Coroutine[Any, Any, Answer]:
+        """The answer, or a coroutine that returns it. Neither raises. `done` is owed for each.
+
+        `request` has its method, target, version, port and incoming body.
+        """
+        self._bare(request)
+        mounted = None
+        try:
+            request.headers = head.headers
+            request.caller = head.caller
+            request.credentials = head.credentials
+            request.origin = head.origin
+            if not head.origin and request.version != "1.0":
+                raise Invalid("a request needs one Host")
+            site = self.sites.get(request.port, self.main)
+            way = site.ways.get(request.target) or site.way(request.target, self.limits)
+            request.path, request.query, request.params = way.path, way.query, way.params
+            mounted = way.methods.get(request.method) or _by_method(way.methods, request)
+            request.counts = mounted
+            if request.method == "OPTIONS":
+                return _options(way.methods)
+            request.root = mounted.root
+            if mounted.waits or self._gates:
+                return self._later(mounted, request)
+            if request.method != "GET" or mounted.endpoint.upgrades:
+                _refuse_cross_site(request)
+            mounted.allow(request.caller)
+            answer = mounted.endpoint(request)
+        except Exception as error:
+            if mounted is None and not isinstance(error, NoSuchPage | MethodRefused):
+                request.closes = True  # what it says is not clear
+            return self._refused(error, request, mounted)
+        if isinstance(answer, Stream) and (refusal := self._unstreamable(answer, request)):
+            return self._refused(refusal, request, mounted)
+        return answer
+
+    def refuse(self, request: Request, error: Exception) -> Reply:
+        """What a server below answers to what it doesn't let in. `done` is owed for it."""
+        self._bare(request)
+        return self._refused(error, request, None)
+
+    def done(self, request: Request, status: int) -> None:
+        """Counts what was answered."""
+        request.counts.observe(status, self._monotonic() - request.began_s)
+
+    def log_broken(self, request: Request, error: BaseException, *, known: bool = False) -> None:
+        """A reply that broke off: one line; of a fault of ours, where it was too."""
+        stops = isinstance(error, asyncio.CancelledError)  # the time to drain is over
+        known = known or stops or isinstance(error, Refusal)
+        _log.error(
+            "%s %s broke off (%s): %s",
+            *_named(request),
+            "the town stops" if stops else str(error) or type(error).__name__,
+            exc_info=None if known else error,
+        )
+
+    def _bare(self, request: Request) -> None:
+        self._id_count = count = self._id_count + 1
+        request.id = f"{self._id_prefix}{count:08x}"
+        request.began_s = self._monotonic()
+        request.counts = self._nowhere
+
+    @contextmanager
+    def streaming(
+        self, stream: Stream, request: Request, end: Callable[[], None]
+    ) -> Iterator[None]:
+        """Around the sending of `stream`; `end` is called if it ought to end: the town stops."""
+        self._streams[request.caller.address] += 1
+        if stream.endless:
+            self._endless.add(end)
+        try:
+            yield
+        finally:
+            self._streams -= Tally((request.caller.address,))
+            self._endless.discard(end)
+
+    def end_events(self) -> None:
+        """Ends the streams that don't end by themselves, and begins no more: the town stops."""
+        self._stopping = True
+        for end in tuple(self._endless):
+            end()
+
+    async def _later(self, mounted: Mounted, request: Request) -> Answer:
+        try:
+            return await self._answered(mounted, request)
+        except Exception as error:
+            return self._refused(error, request, mounted)
+        except asyncio.CancelledError:  # the time to drain is over
+            stopping = Unavailable("the town stops", outcome="unknown")
+            return self._refused(stopping, request, mounted)
+
+    async def _answered(self, mounted: Mounted, request: Request) -> Answer:
+        endpoint = mounted.endpoint
+        row = endpoint.row
+        if request.method != "GET" or endpoint.upgrades:
+            _refuse_cross_site(request)
+        try:
+            if self._gates:
+                admitting = admit(self._gates, request.credentials, mounted.door)
+                request.caller = await within(row.timeout_s, admitting)
+            row.allow(request.caller)
+            if endpoint.takes_body:
+                limit = min(row.body_max, self.limits.body_bytes)
+                request.body = await request.incoming.whole(limit)
+            elif endpoint.streams:
+                limit = min(row.body_max, self.limits.body_bytes)
+                request.chunks = Chunks(request.incoming.pieces(limit))
+            begun = endpoint(request)
+            answer: Answer = (
+                await within(row.timeout_s, begun) if isinstance(begun, CoroutineType) else begun  # type: ignore[assignment] # a coroutine of endpoints is a CoroutineType
+            )
+        except TimeoutError as error:
+            message = f"not done within {row.timeout_s:g} s"
+            raise Unavailable(message, outcome="unknown") from error
+        if isinstance(answer, Stream) and (refusal := self._unstreamable(answer, request)):
+            await answer.pieces.aclose()
+            raise refusal
+        return answer
+
+    def _unstreamable(self, stream: Stream, request: Request) -> Refusal | None:
+        """Why it may not begin; one caller alone does not take all places."""
+        if stream.endless and self._stopping:
+            return Unavailable("the town stops")
+        ones, alls = self._streams[request.caller.address], self._streams.total()
+        if ones < STREAMS_OF_ONE_MAX and alls < STREAMS_MAX:
+            return None
+        most = f"{STREAMS_OF_ONE_MAX} to one address, {STREAMS_MAX} in all"
+        return StreamsOver(
+            f"{ones} of {alls} replies are on their way to you; at most {most}", retry_after_s=5
+        )
+
+    def _refused(self, error: Exception, request: Request, mounted: Mounted | None) -> Reply:
+        if isinstance(error, CLOSING):
+            request.closes = True
+        problem = shown(error, instance=f"urn:bastide:request:{request.id}")
+        if problem.status >= 500 and not isinstance(error, Refusal):
+            _log.error("%s %s failed (%s)", *_named(request), exc_info=error)
+        wants_page = "text/html" in request.headers.get("accept", "")
+        if self._problem_page and wants_page and (mounted is None or mounted.endpoint.row.html):
+            reply = self._problem_page(problem, request)
+        else:
+            reply = Reply(
+                problem.status,
+                msgspec.json.encode(problem),
+                {"content-type": "application/problem+json", "cache-control": "no-store"},
+            )
+        return msgspec.structs.replace(reply, headers={**reply.headers, **_told(error)})
+
+
+def _named(request: Request) -> tuple[str, str, str]:
+    """For a line in the log: by its id, and the trace that it belongs to, others find it too."""
+    trace = request.trace
+    id_ = f"{request.id}, trace {trace.trace_id}" if trace else request.id
+    return request.method, request.path, id_
+
+
+def _by_method(methods: Mapping[str, Mounted], request: Request) -> Mounted:
+    method = "GET" if request.method == "HEAD" else request.method
+    found = methods.get(method)
+    if found is not None:
+        return found
+    if method == "OPTIONS":
+        return next(iter(methods.values()))
+    raise MethodRefused(request.method[:20], _allowed(methods))
+
+
+def _allowed(methods: Mapping[str, object]) -> Sequence[str]:
+    return sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
+
+
+def _options(methods: Mapping[str, object]) -> Reply:
+    return Reply(204, headers={"allow": ", ".join(_allowed(methods))})
+
+
+def _refuse_cross_site(request: Request) -> None:
+    """A page elsewhere may not make a visitor's browser change things here, nor open a socket
+    (Fetch Metadata, Origin).
+    """
+    if request.method == "HEAD":
+        return
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Denied("a page of another site may not do this")
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise Denied("a page of another origin may not do this")
+
+
+def _told(error: Exception) -> Mapping[str, str]:
+    """Headers that a refusal owes."""
+    match error:
+        case Limited():
+            return {"retry-after": str(max(1, round(error.retry_after_s)))}
+        case Unavailable():
+            return {"retry-after": "1"}
+        case MethodRefused():
+            return {"allow": ", ".join(error.allowed)}
+        case Refusal():
+            return error.headers
+    return {}

@@ -1,0 +1,1 @@
+"""client: asks other HTTP servers, over connections that are kept."""

@@ -1,0 +1,1 @@
+"""What HTTP says, as functions: nothing here waits, reads a clock or a disk."""

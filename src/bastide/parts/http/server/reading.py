@@ -1,0 +1,273 @@
+"""Bytes in, exchanges out: what llhttp makes of a connection, and what is not let through.
+
+What keeps two readers from seeing two things in the same bytes: llhttp takes no leniency, and what
+it leaves open is refused before the request is passed on (`core.framing`). Nothing is repaired.
+What is refused is an exchange too, the last one: those before it are answered first.
+
+A client mostly says the same of itself each time, so the last head is kept and compared with.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import httptools
+
+from bastide.base.errors import Invalid, Refusal, TooLarge
+from bastide.base.routes.heads import Head
+from bastide.base.routes.rows import HeadersTooLarge, UriTooLong
+from bastide.parts.http.core.framing import VersionRefused, framed, origin_form
+from bastide.parts.http.server.body import NO_BODY, Body
+from bastide.parts.http.server.roles import Exchange, Place
+
+HEAD_SLACK_BYTES = 16 * 1024  # above the limits, so that what is wrong can be said
+BLANK_BYTES_MAX = 8  # before a request line (RFC 9112, section 2.2)
+LINGER_BYTES_MAX = 32 << 20
+REST_BYTES_MAX = 64 * 1024  # behind a request for another protocol, before it is answered
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
+_log = logging.getLogger(__name__)
+
+
+class _Enough(Exception):
+    """The rest of these bytes is not looked at."""
+
+
+class Reader:
+    """`exchanges` are those not yet answered, in their order. `pause` and `resume` are reading from
+    the socket, `proceed` tells the client to send its body.
+    """
+
+    __slots__ = (
+        *("_blank", "_head", "_head_bytes", "_lingered", "_loop", "_names", "_parser", "_pause"),
+        *("_place", "_proceed", "_resume", "_target", "_values", "begun", "body", "body_since_s"),
+        *("ended", "exchanges", "peer", "port"),
+    )
+
+    def __init__(
+        self,
+        place: Place,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        peer: str,
+        port: int,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        proceed: Callable[[], None],
+    ) -> None:
+        self.peer = peer
+        self.port = port
+        self.exchanges: deque[Exchange] = deque()
+        self.begun = False  # a head has begun, and not ended
+        self.ended = False  # what comes in is not looked at any more
+        self.body: Body | None = None  # what is coming in now
+        self.body_since_s = 0.0  # when it was to begin; inf: it may not yet
+        self._place = place
+        self._loop = loop
+        self._pause = pause
+        self._resume = resume
+        self._proceed = proceed
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._head: Head | None = None
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
+        self._target = b""
+        self._blank = self._head_bytes = self._lingered = 0
+
+    def feed(self, data: bytes) -> bool:
+        """Never raises. False: the connection is to be cut."""
+        if self.ended:
+            return self._discarded(data)
+        if data[:1] < b"!" and self._is_blank(data):
+            return True
+        if data.find(b" HTTP/", 0, data.find(b"\n") + 1) < 0 and self._is_foreign(data):
+            return True
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._hold(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self.ended:
+                self.refuse(_told(error))
+        if self.begun or self.body is not None:
+            self._watch_bytes()
+        return len(self.exchanges) <= self._place.limits.pipelined
+
+    def refuse(self, refusal: Refusal) -> None:
+        """What came is answered so, after what came before it."""
+        if self.body is not None:
+            self._refuse_exchange(self.exchanges[-1] if self.exchanges else None, refusal)
+            return
+        refused = Exchange(method="")
+        refused.version, refused.port, refused.incoming = "1.1", self.port, NO_BODY
+        refused.upgrades = False
+        self.exchanges.append(refused)
+        self._refuse_exchange(refused, refusal)
+
+    def close(self) -> None:
+        """Nothing more comes in."""
+        self.ended = True
+        self._parser = None  # it knows us, and we know it
+        self.break_body(Invalid("the connection ended inside the body"))
+
+    def break_body(self, refusal: Refusal) -> None:
+        if self.body is not None:
+            self.body.break_off(refusal)
+            self.body = None
+
+    # What llhttp calls
+
+    def on_message_begin(self) -> None:
+        if self.ended:
+            raise _Enough
+        self.begun = True
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self._names) <= self._place.headers_max:  # one too many tells that there are
+            self._names.append(name)
+            self._values.append(value)
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        method = parser.get_method()
+        exchange = Exchange(method=_METHODS.get(method) or method.decode("ascii"))
+        exchange.target = self._target
+        exchange.version = parser.get_http_version()
+        exchange.port = self.port
+        exchange.incoming = NO_BODY
+        exchange.closes = not parser.should_keep_alive()
+        exchange.error, exchange.upgrades = None, False
+        names, values = self._names, self._values
+        self._names, self._values, self._target = [], [], b""
+        self.begun = False
+        self.exchanges.append(exchange)
+        try:
+            head = self._head
+            if head is None or values != head.values or names != head.names:
+                head = self._head = self._place.http.head(names, values, self.peer)
+            exchange.head = head
+            if not head.shape.is_plain or exchange.target[:1] != b"/" or exchange.version != "1.1":
+                self._frame(exchange)
+        except Refusal as refusal:
+            self._refuse_exchange(exchange, refusal)
+
+    def on_body(self, piece: bytes) -> None:
+        body = self.body
+        if body is not None:
+            self._head_bytes = 0
+            body.feed(piece)
+            most = self._place.limits.body_bytes
+            if body.size > most:
+                body.break_off(TooLarge(f"a body of more than {most} bytes is not taken"))
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        if self.body is not None:
+            self.body.end()
+            self.body = None
+            self._names, self._values = [], []  # trailers: nobody has asked for them
+        if self.exchanges and self.exchanges[-1].closes:
+            self.ended = True
+
+    def _frame(self, exchange: Exchange) -> None:
+        """What is no plain request in HTTP/1.1."""
+        version, head = exchange.version, exchange.head
+        if version not in ("1.1", "1.0"):
+            raise VersionRefused(f"HTTP/{version} is not spoken here; 1.1 and 1.0 are")
+        framing = framed(head.shape, head.values, version)
+        exchange.target = origin_form(exchange.method, exchange.target, head.shape, head.values)
+        exchange.upgrades, exchange.rest = framing.upgrades, b""
+        if framing.length != 0:
+            self.body = exchange.incoming = Body(
+                self._loop,
+                length=framing.length,
+                pause=self._pause,
+                resume=self._resume_body,
+                wanted=self._proceed_now if framing.waits else _nothing,
+            )
+            self.body_since_s = inf if framing.waits else self._place.now_s
+
+    def _refuse_exchange(self, exchange: Exchange | None, refusal: Refusal) -> None:
+        if exchange is not None:
+            exchange.error, exchange.closes = refusal, True
+        self.ended, self.begun = True, False
+        self.break_body(refusal)
+
+    def _watch_bytes(self) -> None:
+        """What came since the last piece of a body is part of a head, or of what frames a body."""
+        limits = self._place.limits
+        most = limits.target_bytes + limits.header_bytes + HEAD_SLACK_BYTES
+        if self._head_bytes <= most:
+            return
+        if self.body is not None:
+            self.refuse(Invalid(f"{self._head_bytes} bytes, and no piece of the body"))
+        elif len(self._target) > limits.target_bytes:
+            self.refuse(UriTooLong(f"the address is longer than {limits.target_bytes} bytes"))
+        else:
+            self.refuse(HeadersTooLarge(f"headers of more than {limits.header_bytes} bytes"))
+
+    def _is_blank(self, data: bytes) -> bool:
+        """Empty lines before a request are skipped, a few of them; nothing else is."""
+        if not data:
+            return True
+        if self.begun or self.body is not None:
+            return False
+        rest = data.lstrip(b"\r\n")
+        blank = data[: len(data) - len(rest)]
+        self._blank = self._blank + len(blank) if not rest else 0
+        if max(self._blank, len(blank)) > BLANK_BYTES_MAX or blank.replace(b"\r\n", b""):
+            self.refuse(Invalid("a request begins with its method"))
+            return True
+        return not rest
+
+    def _is_foreign(self, data: bytes) -> bool:
+        """llhttp reads RTSP and ICE too, and HTTP/0.9, which has no version. What comes in pieces,
+        or behind another request, is read so: it can mean nothing else than it does in HTTP.
+        """
+        line, end, _ = data.lstrip(b"\r\n").partition(b"\n")
+        if self.begun or self.body is not None or not end or b" HTTP/" in line:
+            return False
+        self.refuse(Invalid("this is no request in HTTP/1.1"))
+        return True
+
+    def _hold(self, rest: bytes) -> None:
+        """Behind a request for another protocol nothing is HTTP, until it is decided."""
+        self.ended = True
+        if self.exchanges and self.exchanges[-1].error is None:
+            self.exchanges[-1].closes = True
+            self.exchanges[-1].rest = rest
+
+    def _discarded(self, data: bytes) -> bool:
+        """What comes behind the end; of an upgrade that is not decided yet, it is kept."""
+        last = self.exchanges[-1] if self.exchanges else None
+        if last is not None and last.error is None and last.upgrades:
+            last.rest += data
+            return len(last.rest) <= REST_BYTES_MAX
+        self._lingered += len(data)
+        return self._lingered <= LINGER_BYTES_MAX
+
+    def _resume_body(self) -> None:
+        self._resume()
+        if self.body is not None:  # it was we who let it wait: its time begins anew
+            sent_s = self.body.size / self._place.limits.body_rate
+            self.body_since_s = self._place.now_s - sent_s
+
+    def _proceed_now(self) -> None:
+        self.body_since_s = self._place.now_s
+        self._proceed()
+
+
+def _nothing() -> None:
+    """Nobody waits to be told."""
+
+
+def _told(error: httptools.HttpParserError) -> Refusal:
+    if isinstance(error, httptools.HttpParserCallbackError):
+        _log.error("a request could not be read", exc_info=error)
+    return Invalid(f"this is no request in HTTP/1.1: {str(error)[:100]}")
