@@ -302,7 +302,7 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
     server = Server(make_http(town, doors.ports), own, proxied=own.proxy_protocol)
     path = town.data / TOWN_FILE
     stop = _Stop(server)
-    await server.start(doors.sockets.values())
+    await server.start([one.dup() for one in doors.sockets.values()])
     try:
         _write_whole(path, msgspec.json.encode(_town_file(town, doors)))
         started(town, doors)
@@ -310,6 +310,9 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
+        if not stop.begins_anew:  # else those who connect now wait for what comes next
+            for one in doors.sockets.values():
+                one.close()
         await server.stop(RESTART_DRAIN_S if stop.begins_anew else DRAIN_S)
     return stop.begins_anew
 

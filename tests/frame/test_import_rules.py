@@ -37,10 +37,10 @@ PLANTED = {
         "import random",
         "bastide.apps.beta.service -> random",
     ),
-    "The server below is known to app alone": (
+    "The parser of HTTP and the loop are known where they are used": (
         "base/gate.py",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import uvicorn",
-        "bastide.base.gate -> uvicorn",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import httptools",
+        "bastide.base.gate -> httptools",
     ),
     "Client libraries live in backends": (
         "engines/alpha/model.py",

@@ -52,4 +52,4 @@ def test_every_dependency_is_pinned_and_the_town_needs_no_extra(root: Path) -> N
 
 
 def _name(requirement: str) -> str:
-    return re.match(r"[A-Za-z0-9-]+", requirement.replace("_", "-"))[0].lower()
+    return re.match(r"[A-Za-z0-9-]+", re.sub(r"[_.]+(?=[A-Za-z])", "-", requirement))[0].lower()

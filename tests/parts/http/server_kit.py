@@ -17,9 +17,9 @@ from bastide.parts.http.server.server import Server
 WITHIN_S = 30  # nothing takes as long, unless it hangs
 
 
-def http_of(*rows, root="", **options):
+def http_of(*rows, root="", served=None, **options):
     site = Site()
-    site.mount(root, [Endpoint("mill", row, None, {}) for row in rows], Registry())
+    site.mount(root, [Endpoint("mill", row, served, {}) for row in rows], Registry())
     return Http(site, {}, **options)
 
 

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
-from shutil import which
 from statistics import median, quantiles
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ import msgspec
 from bastide.base.errors import Unavailable
 from bastide.base.manifest import Bench
 from bastide.base.rt import runtime
+from bastide.parts.http.bench.servers import HOST, running_nginx
 
 VISITORS = 32
 DEPTH = 16
@@ -29,24 +29,6 @@ TURNS = 5
 LINKS = 1000
 EMPTY = "/livez"
 BUSY_PER_S = 3_000
-NGINX_TRIES = 250  # 20 ms apart
-NGINX = """
-daemon off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log stderr crit;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    server {{ listen 127.0.0.1:{port}; location / {{ return 302 https://example.com/; }} }}
-}}
-"""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -174,12 +156,13 @@ async def made_links(town: Running, count: int) -> tuple[Sequence[str], str]:
 async def _redirects(directory: Path, seconds: float) -> Mapping[str, float]:
     async with AsyncExitStack() as stack:
         town = await stack.enter_async_context(running_town(directory))
-        nginx = await stack.enter_async_context(_running_nginx(directory))
+        nginx = await stack.enter_async_context(running_nginx(directory))
         codes, _ = await made_links(town, LINKS)
         links = [f"/{code}" for code in codes]
         peers = {"redirects": (town, links), "empty_rows": (town, [EMPTY])}
         if nginx is not None:
-            peers["nginx_redirects"] = (nginx, ["/"])
+            address = f"http://{HOST}:{nginx.port}"
+            peers["nginx_redirects"] = (Running(nginx.process, address), ["/"])
         found: dict[str, list[float]] = {name: [] for name in peers}
         await crowd(town, [EMPTY, *links], seconds=min(seconds, 1.0))  # warm
         for _ in range(TURNS):
@@ -200,45 +183,6 @@ async def _redirects(directory: Path, seconds: float) -> Mapping[str, float]:
         f"redirect_at_{BUSY_PER_S}_per_s_ms_p50": hundredths[49],
         f"redirect_at_{BUSY_PER_S}_per_s_ms_p99": hundredths[98],
     }
-
-
-@asynccontextmanager
-async def _running_nginx(directory: Path) -> AsyncIterator[Running | None]:
-    """None if it is not installed."""
-    program = which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        yield None
-        return
-    port = await _free_port()
-    config = directory / "nginx.conf"
-    config.write_text(NGINX.format(directory=directory, port=port))
-    process = await asyncio.create_subprocess_exec(program, "-p", str(directory), "-c", str(config))
-    server = Running(process, f"http://127.0.0.1:{port}")
-    try:
-        for _ in range(NGINX_TRIES):
-            if await _answers(server):
-                break
-            await asyncio.sleep(0.02)
-        yield server
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _answers(server: Running) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(server.host, server.port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
-async def _free_port() -> int:
-    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    async with listener:
-        port: int = listener.sockets[0].getsockname()[1]
-    return port
 
 
 async def _answers_per_s(server: Running, paths: Sequence[str], seconds: float) -> float:

@@ -88,14 +88,26 @@ def _clear(path: str) -> None:
 
 
 def hand_on(sockets: Mapping[str, Listener]) -> None:
-    """To the program that this process becomes next."""
-    spare = [os.dup(one.fileno()) for one in sockets.values()]  # out of each other's way
-    moved = [os.dup2(old, FIRST_HANDED_ON + n + len(spare) + 64) for n, old in enumerate(spare)]
-    for number, old in enumerate(moved):
+    """To the program that this process becomes next, and which it must become now: descriptors that
+    others had here are taken.
+    """
+    above = FIRST_HANDED_ON + len(sockets)
+    spare = [_at_least(above, one.fileno()) for one in sockets.values()]
+    for number, old in enumerate(spare):
         os.dup2(old, FIRST_HANDED_ON + number, inheritable=True)
     os.environ["LISTEN_PID"] = str(os.getpid())
     os.environ["LISTEN_FDS"] = str(len(sockets))
     os.environ["LISTEN_FDNAMES"] = ":".join(name or "main" for name in sockets)
+
+
+def _at_least(least: int, descriptor: int) -> int:
+    """A copy with this number or a higher one, out of the way of those that are put below."""
+    low = []
+    while (copy := os.dup(descriptor)) < least:
+        low.append(copy)
+    for one in low:
+        os.close(one)
+    return copy
 
 
 def handed_on() -> dict[str, Listener]:

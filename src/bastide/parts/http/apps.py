@@ -29,7 +29,8 @@ METHODS: Sequence[Method] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 BODY_BYTES_MAX = 1 << 30
 REPLY_S = 3600.0  # until a reply begins
 LEFT_S = 5.0  # for an application whose client has gone
-SPECIFICATION = {"version": "3.0", "spec_version": "2.4"}
+# Who is told 2.4 does not listen for a client that leaves, and learns of it when it next sends.
+SPECIFICATION = {"version": "3.0", "spec_version": "2.3"}
 # Of one connection (RFC 9110, section 7.6.1), or the server's to say.
 DROPPED = OURS | frozenset(
     ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "upgrade")
@@ -45,7 +46,7 @@ class AppBroken(Exception):
 
 
 class ClientLeft(OSError):
-    """What `send` raises when nobody takes it (version 2.4 of the specification)."""
+    """What `send` raises when nobody takes it."""
 
 
 def app_rows(app: App, *, allow: Allow, prefix: str = "") -> Sequence[Row]:
@@ -114,8 +115,8 @@ class Passage(AsyncGenerator[bytes, None]):
         except asyncio.CancelledError:  # the town stops
             self._running.cancel()
             raise
-        if not self._start.done():
-            raise self._fault("it ended without a reply")
+        if not self._start.done() or (self._running.done() and not self._ended):
+            raise self._fault()
         start = self._start.result()
         if self._is_bare(start) or self._ended:
             return Reply(start.status, b"".join(self._held), start.headers)
@@ -180,7 +181,7 @@ class Passage(AsyncGenerator[bytes, None]):
             if self._ended:
                 raise StopAsyncIteration
             if self._running.done():
-                raise self._fault("it ended inside its reply")
+                raise self._fault()
             self._come.clear()
             self._room.set()
             await self._come.wait()
@@ -204,9 +205,9 @@ class Passage(AsyncGenerator[bytes, None]):
             late = asyncio.get_running_loop().call_later(LEFT_S, self._running.cancel)
             self._running.add_done_callback(lambda _: late.cancel())
 
-    def _fault(self, otherwise: str) -> BaseException:
+    def _fault(self) -> BaseException:
         error = None if self._running.cancelled() else self._running.exception()
-        return self._body.refusal or error or AppBroken(otherwise)
+        return self._body.refusal or error or AppBroken("it ended before its reply did")
 
     def _finish(self, running: asyncio.Task[None]) -> None:
         self._come.set()

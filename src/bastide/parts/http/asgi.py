@@ -225,6 +225,7 @@ class Client:
             async for piece in stream.pieces:
                 if piece:
                     await self._take(piece)
+                    await asyncio.sleep(0)  # who has left may take all of it, without a wait
         await self._take(b"", more=False)
 
     async def end(self, stream: Stream, *, within_s: float) -> None:

@@ -10,6 +10,7 @@ import signal
 from asyncio.subprocess import PIPE
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle
 from math import ceil
 from pathlib import Path
@@ -28,6 +29,7 @@ TURN_S_MIN = 0.2  # wrk looks ten times a second whether it is over
 PATIENCE_S = 30
 DRAIN_S = 5.0
 STRIDE = 7919  # a prime: requests come in an order that no cache below us likes
+BEGUN = b"begun\n"
 SCRIPT = """
 local wanted = {wanted}
 for name, value in pairs(wanted.headers) do wrk.headers[name] = value end
@@ -112,9 +114,10 @@ class Wrk:
             )
         try:
             assert process.stderr is not None
-            await process.stderr.readline()  # begun
-            await asyncio.sleep(turn_s)
-            process.send_signal(signal.SIGINT)
+            begun = await process.stderr.readline()
+            await asyncio.sleep(turn_s if begun == BEGUN else 0)
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
             said, complaints = await process.communicate()
         finally:
             if process.returncode is None:
@@ -122,7 +125,8 @@ class Wrk:
                 await process.communicate()
         words = said.decode().rpartition("\n\n")[2].split()
         if len(words) != 3 or not int(words[0]):
-            raise Unavailable(f"wrk said nothing of use: {(said + complaints).decode()[-500:]}")
+            told = (said + begun + complaints).decode()[-500:]
+            raise Unavailable(f"wrk has no figures: {told}")
         answered, microseconds, errors = map(int, words)
         if errors:
             raise Unavailable(f"{errors} of {answered} requests were not answered well")

@@ -1,8 +1,9 @@
 """Our rows: `python -m bastide.parts.http.bench.ours PORT DIRECTORY`, or, on uvicorn, `asgi`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bastide.base.errors import NotFound
 from bastide.base.gate import anyone
@@ -12,36 +13,41 @@ from bastide.parts.http.bench.serving import http_of, run, serve
 
 LINKS = 1_000
 
+T = TypeVar("T")
+
 
 class Hot:
-    """What the rows stand on: links in a dict, files of a directory, and who listens."""
+    """What the rows stand on: links, the files that are in a directory now, and who listens."""
 
     def __init__(self, directory: Path) -> None:
         self.links = {str(n): f"https://example.com/{n}" for n in range(LINKS)}
-        self.directory = directory
+        self.files = {
+            path.name: File(path, "application/octet-stream") for path in directory.iterdir()
+        }
         self.listeners: set[Socket] = set()
 
-    def location(self, code: str) -> str:
-        """
-        Raises:
-            NotFound
-        """
-        try:
-            return self.links[code]
-        except KeyError as error:
-            raise NotFound(f"no link {code!r}") from error
+
+def _read(those: Mapping[str, T], name: str) -> T:
+    """
+    Raises:
+        NotFound
+    """
+    try:
+        return those[name]
+    except KeyError as error:
+        raise NotFound(f"nothing is called {name[:100]!r}") from error
 
 
 def follow(hot: Hot, code: str) -> Reply:
-    return redirect(hot.location(code), 302)
+    return redirect(_read(hot.links, code), 302)
 
 
 async def follow_later(hot: Hot, code: str) -> Reply:
-    return redirect(hot.location(code), 302)
+    return redirect(_read(hot.links, code), 302)
 
 
 def send_file(hot: Hot, name: str) -> File:
-    return File(hot.directory / name, "application/octet-stream")
+    return _read(hot.files, name)
 
 
 async def echo(_: Hot, heard: Socket) -> None:

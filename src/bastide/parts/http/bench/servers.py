@@ -1,7 +1,8 @@
 """Servers in processes of their own, on a core of their own where there are two.
 
-The first core is the server's, the second one the generator's. A process stays where it was
-started, with all that it starts.
+The first core is the server's, the last one the generator's: the halves of one (hyperthreads) are
+numbered one after another, or half of all apart. A process stays where it was started, with all
+that it starts.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ import msgspec
 from bastide.base.errors import Unavailable
 from bastide.base.rt.net import bind
 
-SERVER_CORE, GENERATOR_CORE = 0, 1
+SERVER_CORE, GENERATOR_CORE = 0, -1
 HOST = "127.0.0.1"
 START_S = 30.0
 STOP_S = 5.0

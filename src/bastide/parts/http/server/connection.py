@@ -27,6 +27,7 @@ from bastide.parts.http.server.reading import Reader
 from bastide.parts.http.server.roles import Exchange, Place, Stalled, Successor
 
 WRITE_BUFFER_BYTES = 64 * 1024
+HELD_BYTES_MAX = 16 * 1024
 LINGER_S = 2.0  # for what nobody wants any more, so that its sender reads why
 SWITCHING = 101
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -200,7 +201,7 @@ class Connection(asyncio.Protocol):
         length = None if status in WITHOUT_LENGTH else len(body)
         self.begin_reply(exchange, status, head_text(headers, exchange, length))
         if body and exchange.method != "HEAD" and status not in WITHOUT_LENGTH:
-            self._out.append(body)
+            self.write(body)
 
     def begin_reply(self, exchange: Exchange, status: int, text: str) -> None:
         server = self.server
@@ -220,7 +221,12 @@ class Connection(asyncio.Protocol):
         self._out.append(head.encode("latin-1"))
 
     def write(self, *pieces: bytes) -> None:
+        """To leave with what else is ready; a large one at once, so that we hear of it if the
+        client takes nothing.
+        """
         self._out += pieces
+        if len(pieces[-1]) > HELD_BYTES_MAX:
+            self.flush()
 
     def flush(self) -> None:
         out = self._out
@@ -343,10 +349,13 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             self._await_taker()
 
-    def close_when_idle(self) -> None:
-        """The server stops: after what is under way."""
+    def close_when_idle(self, *, asked: int) -> None:
+        """The server stops: after what is under way. Who has asked for less than `asked` times may
+        have its first request on the way.
+        """
         reader = self._reader
-        if not (self._busy or reader.exchanges or reader.begun or reader.body):
+        under_way = self._busy or reader.exchanges or reader.begun or reader.body
+        if not under_way and self._requests >= asked:
             self.close()
 
     def cancel(self) -> None:

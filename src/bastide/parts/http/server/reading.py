@@ -20,7 +20,7 @@ from bastide.base.errors import Invalid, Refusal, TooLarge
 from bastide.base.routes.heads import Head
 from bastide.base.routes.rows import HeadersTooLarge, UriTooLong
 from bastide.parts.http.core.framing import VersionRefused, framed, origin_form
-from bastide.parts.http.server.body import NO_BODY, Body
+from bastide.parts.http.server.body import Body
 from bastide.parts.http.server.roles import Exchange, Place
 
 HEAD_SLACK_BYTES = 16 * 1024  # above the limits, so that what is wrong can be said
@@ -101,9 +101,7 @@ class Reader:
         if self.body is not None:
             self._refuse_exchange(self.exchanges[-1] if self.exchanges else None, refusal)
             return
-        refused = Exchange(method="")
-        refused.version, refused.port, refused.incoming = "1.1", self.port, NO_BODY
-        refused.upgrades = False
+        refused = Exchange("", b"", "1.1", self.port, closes=True)
         self.exchanges.append(refused)
         self._refuse_exchange(refused, refusal)
 
@@ -136,13 +134,13 @@ class Reader:
     def on_headers_complete(self) -> None:
         parser = self._parser
         method = parser.get_method()
-        exchange = Exchange(method=_METHODS.get(method) or method.decode("ascii"))
-        exchange.target = self._target
-        exchange.version = parser.get_http_version()
-        exchange.port = self.port
-        exchange.incoming = NO_BODY
-        exchange.closes = not parser.should_keep_alive()
-        exchange.error, exchange.upgrades = None, False
+        exchange = Exchange(
+            _METHODS.get(method) or method.decode("ascii"),
+            self._target,
+            parser.get_http_version(),
+            self.port,
+            closes=not parser.should_keep_alive(),
+        )
         names, values = self._names, self._values
         self._names, self._values, self._target = [], [], b""
         self.begun = False

@@ -13,7 +13,7 @@ from bastide.base.routes.rows import Request
 from bastide.parts.http.contract import Limits
 from bastide.parts.http.core.proxy_protocol import Proxied
 from bastide.parts.http.replies import Files
-from bastide.parts.http.server.body import Body, NoBody
+from bastide.parts.http.server.body import NO_BODY, Body, NoBody
 from bastide.parts.http.websocket.contract import Handler
 from bastide.parts.http.websocket.handshake import Handshake
 
@@ -22,6 +22,18 @@ class Exchange(Request):
     """A request on a connection, and what becomes of it."""
 
     __slots__ = ("error", "head", "rest", "upgrades")
+
+    def __init__(
+        self, method: str, target: bytes, version: str, port: int, *, closes: bool
+    ) -> None:
+        super().__init__(method=method)
+        self.target = target
+        self.version = version
+        self.port = port
+        self.incoming = NO_BODY
+        self.closes = closes
+        self.error = None
+        self.upgrades = False
 
     head: Head
     error: Refusal | None  # it is answered so, and not looked at

@@ -17,6 +17,7 @@ from bastide.parts.http.server import files
 from bastide.parts.http.server.roles import Channel, Exchange
 from bastide.parts.http.websocket.handshake import handshake
 
+COPIED_BYTES_MAX = 32 * 1024  # of a file: a copy costs less than another call of the kernel
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -80,7 +81,7 @@ async def _send_part(connection: Channel, exchange: Exchange, shaped: Shaped, pa
     descriptor = files.descriptor_of(shaped.file)
     to = connection.transport.get_extra_info("socket")
     try:
-        if descriptor is None or to is None:
+        if descriptor is None or to is None or part.count <= COPIED_BYTES_MAX:
             async for piece in files.read_part(shaped.file, part.at, part.count):
                 connection.write(piece)
                 await connection.taken()

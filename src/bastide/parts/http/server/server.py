@@ -27,6 +27,7 @@ from bastide.parts.http.websocket.watch import Watch
 BEAT_S = 1.0
 BEAT_S_MIN = 0.02
 SOCKETS_CLOSE_S = 2.0
+NEW_S = 0.2  # for the first request of who has just connected
 BEATS_A_LIMIT = 4  # the shortest one is looked at so often
 
 
@@ -79,9 +80,12 @@ class Server:
         for listening in self._listening:
             listening.close()
         for connection in tuple(self.connections):
-            connection.close_when_idle()
+            connection.close_when_idle(asked=1)
         closing = (socket.stop(SOCKETS_CLOSE_S) for socket in tuple(self.sockets))
-        await asyncio.gather(self._left_within(drain_s), *closing)
+        await asyncio.gather(self._left_within(min(NEW_S, drain_s)), *closing)
+        for connection in tuple(self.connections):
+            connection.close_when_idle(asked=0)
+        await self._left_within(drain_s)
         for connection in tuple(self.connections):
             connection.cancel()
         await self._left_within(BEAT_S)
