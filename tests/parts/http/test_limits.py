@@ -9,7 +9,8 @@ import pytest
 from bastide.base.gate import anyone
 from bastide.base.routes.rows import Chunks, Reply, route
 from bastide.parts.http.contract import Limits
-from tests.parts.http.wires import Served, becomes, served
+from tests.parts.http.server_kit import eventually
+from tests.parts.http.wires import Served, served
 
 SHORT_S = 0.15
 LONG_S = 60.0
@@ -183,8 +184,8 @@ async def test_stall_s() -> None:
         stalled = await town.open()
         stalled.writer.transport.pause_reading()
         stalled.get("/flood")
-        await becomes(lambda: bool(town.server.connections))
-        await becomes(lambda: not town.server.connections)
+        await eventually(lambda: bool(town.server.connections))
+        await eventually(lambda: not town.server.connections)
         await others_are_answered(town)
 
 
@@ -223,7 +224,7 @@ async def test_connections() -> None:
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert await refused.is_closed()
         kept[0].writer.close()
-        await becomes(lambda: len(town.server.connections) == 1)
+        await eventually(lambda: len(town.server.connections) == 1)
         await others_are_answered(town)
         kept[1].get("/ping")
         assert (await kept[1].hear()).status == 200
@@ -255,7 +256,7 @@ async def test_in_flight() -> None:
         waiting = [await town.open() for _ in range(2)]
         for wire in waiting:
             wire.get("/wait")
-        await becomes(lambda: town.server.in_flight == 2)
+        await eventually(lambda: town.server.in_flight == 2)
         refused = await town.ask("/wait")
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         gate.set()

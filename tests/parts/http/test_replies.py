@@ -334,10 +334,7 @@ BROKEN = [
     {"x-request-id": "evil"},
 ]
 
-BREAKS_OFF = pytest.mark.xfail(reason="the server breaks the connection off, without a 500")
 
-
-@BREAKS_OFF
 @DOORS
 @pytest.mark.parametrize("kind", ["small", "tagged", "large"])
 @pytest.mark.parametrize("headers", BROKEN, ids=ascii)
@@ -355,7 +352,6 @@ async def test_a_header_that_would_break_the_head_is_a_fault(door, kind, headers
     assert HeadBroken.__name__ in caplog.text
 
 
-@BREAKS_OFF
 async def test_a_stream_s_head_is_held_to_the_same(caplog) -> None:
     async def pieces():
         yield b"secret"
@@ -370,7 +366,6 @@ async def test_a_stream_s_head_is_held_to_the_same(caplog) -> None:
     assert HeadBroken.__name__ in caplog.text
 
 
-@BREAKS_OFF
 async def test_what_a_client_sends_comes_back_in_no_head() -> None:
     """A row that puts a request's words into a header, as redirects do."""
 
@@ -385,7 +380,6 @@ async def test_what_a_client_sends_comes_back_in_no_head() -> None:
         assert b"evil" not in said.partition(b"\r\n\r\n")[0]
 
 
-@BREAKS_OFF
 async def test_a_fault_costs_only_its_own_request(caplog) -> None:
     rows = [replying(Reply(200, b"", {"x-a": "b\nc"}), path="/bad"), replying(Reply(200, b"good"))]
     async with serving(*rows) as town, await town.raw(get("/") + get("/bad") + get("/")) as raw:

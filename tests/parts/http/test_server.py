@@ -11,7 +11,8 @@ from bastide.base.gate import anyone
 from bastide.base.routes.rows import Chunks, Reply, Request, Stream, json_reply, route
 from bastide.parts.http.contract import Limits
 from bastide.parts.http.core.proxy_protocol import SIGNATURE
-from tests.parts.http.wires import Wire, becomes, linger_reset, served
+from tests.parts.http.server_kit import eventually
+from tests.parts.http.wires import Wire, linger_reset, served
 
 
 def number(_: object, number: int) -> Reply:
@@ -199,12 +200,12 @@ async def test_a_client_that_breaks_off_leaves_no_task_behind(sent: bytes) -> No
         for _ in range(5):
             wire = await town.open()
             wire.say(sent)
-            await becomes(lambda: bool(town.server.connections))
+            await eventually(lambda: bool(town.server.connections))
             await asyncio.sleep(0.002)
             linger_reset(wire.writer)
             wire.writer.transport.abort()
-            await becomes(lambda: not town.server.connections)
-        await becomes(lambda: len(asyncio.all_tasks()) == before)
+            await eventually(lambda: not town.server.connections)
+        await eventually(lambda: len(asyncio.all_tasks()) == before)
         assert town.server.in_flight == 0
         assert (await town.ask("/ping")).body == b"pong"
 
@@ -248,7 +249,7 @@ async def test_a_stop_finishes_what_is_under_way_and_takes_nothing_new() -> None
         busy.get("/wait")
         idle.get("/ping")
         await idle.hear()
-        await becomes(lambda: town.server.in_flight == 1)
+        await eventually(lambda: town.server.in_flight == 1)
         stopping = asyncio.create_task(town.server.stop(10))
         assert await idle.is_closed()
         with pytest.raises(OSError):
@@ -267,7 +268,7 @@ async def test_what_is_not_done_when_the_time_to_drain_is_over_is_told_so() -> N
     async with served(route("GET", "/forever", forever, allow=anyone)) as town:
         wire = await town.open()
         wire.get("/forever")
-        await becomes(lambda: town.server.in_flight == 1)
+        await eventually(lambda: town.server.in_flight == 1)
         await town.server.stop(0.05)
         answer = await wire.hear()
         assert answer.status == 503
@@ -368,7 +369,7 @@ async def test_a_reply_is_held_while_its_reader_is_slow_and_the_next_waits_for_i
         wire.writer.transport.pause_reading()
         for n in range(20):
             wire.get(f"/big/{n}")
-        await becomes(lambda: bool(made))
+        await eventually(lambda: bool(made))
         await asyncio.sleep(0.1)
         assert len(made) < 5, "replies that nobody takes are not piled up"
         wire.writer.transport.resume_reading()

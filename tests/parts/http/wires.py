@@ -1,19 +1,16 @@
-"""Our server in this process, on real sockets, and a client that says exactly what it is told."""
+"""Wires to our server (server_kit): a client that says exactly what it is told, and two doors."""
 
 import asyncio
 import socket as sockets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from bastide.base.gate import anyone
-from bastide.base.metrics import Registry
-from bastide.base.routes.binding import Endpoint
-from bastide.base.routes.http import Http, Site
 from bastide.base.routes.rows import Reply, Request, Row, json_reply, route
-from bastide.base.rt.net import bind
 from bastide.parts.http.contract import Limits
 from bastide.parts.http.server.server import Server
+from tests.parts.http.server_kit import serving
 
 WITHIN_S = 15.0
 
@@ -89,33 +86,14 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    *rows: Row,
-    limits: Limits | None = None,
-    proxied: bool = False,
-    http: Callable[[Site], Http] | None = None,
+    *rows: Row, limits: Limits | None = None, proxied: bool = False
 ) -> AsyncIterator[Served]:
-    site = Site()
-    site.mount("", [Endpoint("mill", row, None, {}) for row in (*rows, *ROWS)], Registry())
-    limits = limits or Limits()
-    made = http(site) if http else Http(site, {}, limits=limits)
-    server = Server(made, limits, proxied=proxied)
-    listening = bind("127.0.0.1", 0)
-    port = listening.getsockname()[1]
-    with listening:
-        await server.start([listening])
-        found = Served(server, port)
+    async with serving(*rows, *ROWS, limits=limits, proxied=proxied) as town:
+        found = Served(town.server, town.port)
         try:
             yield found
         finally:
             found.close()
-            await server.stop(WITHIN_S)
-            await asyncio.sleep(0)
-
-
-async def becomes(so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not so():  # noqa: ASYNC110 (nothing tells of it)
-            await asyncio.sleep(0.005)
 
 
 def linger_reset(writer: asyncio.StreamWriter) -> None:

@@ -40,8 +40,8 @@ SCALARS = (str, int, float, bool)
 
 
 class Endpoint:
-    """A row bound to its system: `endpoint(request)` is the answer, or a coroutine that returns it,
-    or raises what it refuses.
+    """A row bound to its system: `endpoint(request)` is the answer, or a coroutine of which
+    `answer_of` makes it; or it raises what it refuses.
     """
 
     def __init__(self, system: str, row: Row, served: object, granted: Mapping[type, object]):
@@ -67,7 +67,7 @@ class Endpoint:
         if self.upgrades != (self._socket is not None):
             raise Miswired(f"{system}.{row.name}: a `socket(...)` row takes a Socket, no other one")
 
-    def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+    def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Any]:
         known = self._queries
         if request.query and known is not None and (unknown := request.query.keys() - known):
             raise Invalid(f"there is no parameter {min(unknown)[:100]!r}")
@@ -82,18 +82,18 @@ class Endpoint:
             return self._upgrade(self._socket, found)
         answer = self._handler(self._served, **found)
         if self._awaits:
-            return self._awaited(answer)
-        return answer if type(answer) is Reply else self._answer(answer)
+            coming: Coroutine[Any, Any, Any] = answer
+            return coming
+        return self.answer_of(answer)
 
-    async def _awaited(self, answering: Coroutine[Any, Any, Any]) -> Answer:
-        return self._answer(await answering)
-
-    def _answer(self, answer: Any) -> Answer:
-        if isinstance(answer, Reply | Stream | File):
-            return answer
-        if answer is None:
-            return Reply(204, headers=self.row.headers)
-        return json_reply(answer, self.row.status, self.row.headers)
+    def answer_of(self, returned: Any) -> Answer:
+        """What the handler returned, in the end, as it is sent."""
+        match returned:
+            case Reply() | Stream() | File() | Upgrade():
+                return returned
+            case None:
+                return Reply(204, headers=self.row.headers)
+        return json_reply(returned, self.row.status, self.row.headers)
 
     def _upgrade(self, name: str, found: Mapping[str, Any]) -> Upgrade:
         async def run(socket: Socket) -> None:

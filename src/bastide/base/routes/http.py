@@ -16,7 +16,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -217,8 +217,11 @@ class Http:
         return answer
 
     def refuse(self, request: Request, error: Exception) -> Reply:
-        """What a server below answers to what it doesn't let in. `done` is owed for it."""
-        self._bare(request)
+        """What a server below answers to what it doesn't let in, or can't send. `done` is owed for
+        it.
+        """
+        if not request.id:
+            self._bare(request)
         return self._refused(error, request, None)
 
     def done(self, request: Request, status: int) -> None:
@@ -288,9 +291,9 @@ class Http:
                 limit = min(row.body_max, self.limits.body_bytes)
                 request.chunks = Chunks(request.incoming.pieces(limit))
             begun = endpoint(request)
-            answer: Answer = (
-                await within(row.timeout_s, begun) if isinstance(begun, CoroutineType) else begun  # type: ignore[assignment] # a coroutine of endpoints is a CoroutineType
-            )
+            if isinstance(begun, CoroutineType):
+                begun = endpoint.answer_of(await within(row.timeout_s, begun))
+            answer = cast(Answer, begun)
         except TimeoutError as error:
             message = f"not done within {row.timeout_s:g} s"
             raise Unavailable(message, outcome="unknown") from error

@@ -14,7 +14,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -29,6 +29,7 @@ METHODS: Sequence[Method] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 BODY_BYTES_MAX = 1 << 30
 REPLY_S = 3600.0  # until a reply begins
 LEFT_S = 5.0  # for an application whose client has gone
+LISTENED_S = 0.1  # of them, before `send` raises: who listens by `receive` ends its sending better
 # Who is told 2.4 does not listen for a client that leaves, and learns of it when it next sends.
 SPECIFICATION = {"version": "3.0", "spec_version": "2.3"}
 # Of one connection (RFC 9110, section 7.6.1), or the server's to say.
@@ -115,11 +116,13 @@ class Passage(AsyncGenerator[bytes, None]):
         except asyncio.CancelledError:  # the town stops
             self._running.cancel()
             raise
-        if not self._start.done() or (self._running.done() and not self._ended):
+        if not self._start.done():
             raise self._fault()
         start = self._start.result()
         if self._is_bare(start) or self._ended:
             return Reply(start.status, b"".join(self._held), start.headers)
+        if self._running.done():
+            raise self._fault()
         endless = start.headers.get("content-type", "").startswith(EVENTS)
         return Stream(self, start.status, start.headers, endless=endless)
 
@@ -136,7 +139,7 @@ class Passage(AsyncGenerator[bytes, None]):
             ClientLeft, AppBroken.
         """
         if self._left:
-            raise ClientLeft("the client has left")
+            await self._refuse()
         match event["type"], self._start.done(), self._ended:
             case "http.response.start", False, _:
                 self._start.set_result(_start_of(event, self._request.method))
@@ -156,6 +159,7 @@ class Passage(AsyncGenerator[bytes, None]):
         if not more:
             self._ended = True
             self._over.set()
+            self._room.set()
         elif self._is_bare(start):
             self._leave()  # there is nothing to wait for
         self._come.set()
@@ -163,7 +167,11 @@ class Passage(AsyncGenerator[bytes, None]):
             self._room.clear()
             await self._room.wait()
             if self._left:
-                raise ClientLeft("the client has left")
+                await self._refuse()
+
+    async def _refuse(self) -> NoReturn:
+        await asyncio.sleep(LISTENED_S)
+        raise ClientLeft("the client has left")
 
     def _count(self, piece: bytes, more: bool, length: int | None) -> None:
         self._sent += len(piece)

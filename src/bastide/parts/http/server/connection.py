@@ -19,7 +19,7 @@ from typing import Any, cast
 from bastide.base.errors import Refusal, Unavailable
 from bastide.base.routes.rows import BodyLate, Reply
 from bastide.parts.http.core.framing import HeadLate
-from bastide.parts.http.heads import WITHOUT_LENGTH, head_text, status_line
+from bastide.parts.http.heads import WITHOUT_LENGTH, HeadBroken, head_text, status_line
 from bastide.parts.http.replies import is_plain
 from bastide.parts.http.server import sending
 from bastide.parts.http.server.host import Host
@@ -199,7 +199,13 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Whole, to be written with what else is ready."""
         length = None if status in WITHOUT_LENGTH else len(body)
-        self.begin_reply(exchange, status, head_text(headers, exchange, length))
+        try:
+            text = head_text(headers, exchange, length)
+        except HeadBroken as fault:
+            told = self.server.http.refuse(exchange, fault)
+            status, body = told.status, told.body
+            text = head_text(told.headers, exchange, len(body))
+        self.begin_reply(exchange, status, text)
         if body and exchange.method != "HEAD" and status not in WITHOUT_LENGTH:
             self.write(body)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bastide.base.errors import Refusal
 from bastide.base.routes.rows import Answer, File, Reply, Stream, Upgrade
-from bastide.parts.http.heads import WITHOUT_LENGTH, head_text
+from bastide.parts.http.heads import WITHOUT_LENGTH, HeadBroken, head_text
 from bastide.parts.http.replies import Part, Shaped, is_plain, shaped_reply
 from bastide.parts.http.server import files
 from bastide.parts.http.server.roles import Channel, Exchange
@@ -28,10 +28,14 @@ async def answered(
     try:
         if isinstance(answer, CoroutineType):
             answer = await answer
+        if type(answer) is Reply and is_plain(answer):
+            connection.reply(exchange, answer.status, answer.headers, answer.body)
+            connection.end(exchange)
+            return
         try:
             await _sent(connection, exchange, answer)
-        except Refusal as refusal:  # before anything was sent: a file that is gone, say
-            await _sent(connection, exchange, connection.server.http.refuse(exchange, refusal))
+        except (Refusal, HeadBroken, OSError) as error:  # nothing was sent: a file is gone, say
+            await _sent(connection, exchange, connection.server.http.refuse(exchange, error))
     except (Exception, asyncio.CancelledError) as error:
         connection.server.http.log_broken(exchange, error)
         connection.cut("its reply broke off")
@@ -41,10 +45,7 @@ async def answered(
 async def _sent(connection: Channel, exchange: Exchange, answer: Any) -> None:
     match answer:
         case Reply():
-            if is_plain(answer):
-                connection.reply(exchange, answer.status, answer.headers, answer.body)
-            else:
-                await _send_shaped(connection, exchange, await shaped_reply(answer, exchange))
+            await _send_shaped(connection, exchange, await shaped_reply(answer, exchange))
         case File():
             shaped = await connection.server.files.shaped(answer, exchange)
             try:
@@ -85,6 +86,8 @@ async def _send_part(connection: Channel, exchange: Exchange, shaped: Shaped, pa
             async for piece in files.read_part(shaped.file, part.at, part.count):
                 connection.write(piece)
                 await connection.taken()
+                if connection.lost:
+                    return
             return
         await _emptied(connection)
         if not connection.lost:
@@ -111,16 +114,22 @@ async def _emptied(connection: Channel) -> None:
 async def _send_stream(connection: Channel, exchange: Exchange, stream: Stream) -> None:
     """Piece by piece, each when the one before it is on its way."""
     ending = _Ending(connection)
-    chunked = exchange.version != "1.0"
-    text = head_text(stream.headers, exchange, None)
-    exchange.closes = exchange.closes or not chunked
+    has_body = exchange.method != "HEAD" and stream.status not in WITHOUT_LENGTH
+    chunked = exchange.version != "1.0" and stream.status not in WITHOUT_LENGTH
+    try:
+        text = head_text(stream.headers, exchange, None)
+    except HeadBroken:
+        await stream.pieces.aclose()
+        raise
+    if has_body and not chunked:
+        exchange.closes = True  # its end is the connection's
     connection.quits = ending.left
     try:
         with connection.server.http.streaming(stream, exchange, ending.ended):
             async with aclosing(stream.pieces) as pieces:
                 framing = "transfer-encoding: chunked\r\n" if chunked else ""
                 connection.begin_reply(exchange, stream.status, text + framing)
-                if exchange.method != "HEAD":
+                if has_body:
                     await _pieces(connection, pieces, chunked=chunked)
     except asyncio.CancelledError:
         if ending.is_cut:
@@ -137,7 +146,7 @@ async def _send_stream(connection: Channel, exchange: Exchange, stream: Stream) 
         return
     finally:
         connection.quits = None
-    if chunked and exchange.method != "HEAD":
+    if chunked and has_body:
         connection.write(LAST_CHUNK)
 
 
