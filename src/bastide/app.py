@@ -31,14 +31,21 @@ from bastide.base.routes.http import Http, Site
 from bastide.base.routes.openapi import openapi
 from bastide.base.routes.rows import Reply, Request, Row, json_reply, redirect, route
 from bastide.base.rt.lock import FileLock, LockHeld
-from bastide.base.rt.net import Listener, bind, bind_near, bind_unix, hand_on, handed_on
+from bastide.base.rt.net import (
+    Listener,
+    allow_many_descriptors,
+    bind,
+    bind_near,
+    bind_unix,
+    hand_on,
+    handed_on,
+)
 from bastide.base.rt.runtime import Runtime
 from bastide.base.settings import PREFIX
 from bastide.parts.http.contract import HTTP_PREFIX, HttpSettings
 from bastide.parts.http.server.server import Server
 from bastide.town import Settings, Town, address_variable, manifests, open_town, refuse_unread
 
-DESCRIPTORS = 65_536
 DRAIN_S = 10
 RESTART_DRAIN_S = 1  # while a town begins anew, those who connect wait in the socket's queue
 UNIX = "unix"  # the main address too, for who is on this machine
@@ -253,7 +260,7 @@ async def serve(
         Invalid: a setting is wrong, or another process holds DATA.
     """
     refuse_unread(environ)
-    _allow_many_descriptors()
+    allow_many_descriptors()
     own = settings.read(Settings, PREFIX.rstrip("_"), environ)
     data = Path(own.data)
     lock = locked(data)
@@ -269,16 +276,6 @@ async def serve(
                 os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (us)
     finally:
         lock.release()
-
-
-def _allow_many_descriptors() -> None:
-    """As many as we may have: shells give 1,024, which open streams alone could take."""
-    if sys.platform != "win32":
-        import resource  # which Windows lacks
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def locked(data: Path) -> FileLock:

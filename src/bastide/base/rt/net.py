@@ -8,11 +8,13 @@ connects in between waits in the socket's queue, and nobody is refused.
 import errno
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
 PORTS_SKIPPED_MAX = 20
 BACKLOG = 2048
+DESCRIPTORS = 65_536  # shells give 1,024, which open streams alone could take
 FIRST_HANDED_ON = 3
 
 Listener = socket.socket  # by this name outside, where nobody imports socket
@@ -123,3 +125,18 @@ def handed_on() -> dict[str, Listener]:
             made.set_inheritable(False)
             found["" if name == "main" else name] = made
     return found
+
+
+def allow_many_descriptors() -> int:
+    """As many as DESCRIPTORS, if we may; how many we have."""
+    if sys.platform == "win32":
+        return DESCRIPTORS
+    import resource  # which Windows lacks
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = DESCRIPTORS if hard == unlimited else min(DESCRIPTORS, hard)
+    if soft != unlimited and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return DESCRIPTORS if soft == unlimited else soft

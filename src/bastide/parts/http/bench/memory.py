@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from bastide.parts.http.bench.servers import Running, allow_many_descriptors
+from bastide.base.rt.net import allow_many_descriptors
+from bastide.parts.http.bench.servers import Running
 from bastide.parts.http.bench.websocket import (
     SWITCHED,
     UPGRADE,

@@ -5,7 +5,8 @@ import sys
 
 from aiohttp import web
 
-from bastide.parts.http.bench.servers import HOST, LOCATION, allow_many_descriptors
+from bastide.base.rt.net import allow_many_descriptors
+from bastide.parts.http.bench.servers import HOST, LOCATION
 from bastide.parts.http.bench.serving import run
 
 _listeners: set[web.WebSocketResponse] = set()

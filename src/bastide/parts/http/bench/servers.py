@@ -25,7 +25,6 @@ HOST = "127.0.0.1"
 START_S = 30.0
 STOP_S = 5.0
 LOOK_S = 0.02
-DESCRIPTORS = 16_384
 LOCATION = "https://example.com/"
 NGINX = """
 {user}
@@ -192,18 +191,3 @@ def installed(*libraries: str) -> bool:
 
 def _say_left_out(name: str) -> None:
     print(f"left out: {name} is not installed", file=sys.stderr)
-
-
-def allow_many_descriptors() -> int:
-    """As many as DESCRIPTORS, if we may; how many we have."""
-    if sys.platform == "win32":
-        return DESCRIPTORS
-    import resource  # which Windows lacks
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
-    wanted = DESCRIPTORS if hard == unlimited else min(DESCRIPTORS, hard)
-    if soft != unlimited and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
-    return DESCRIPTORS if soft == unlimited else soft

@@ -9,8 +9,8 @@ from bastide.base.routes.binding import Endpoint
 from bastide.base.routes.http import Http, Site
 from bastide.base.routes.rows import Row
 from bastide.base.rt import runtime
-from bastide.base.rt.net import bind
-from bastide.parts.http.bench.servers import HOST, allow_many_descriptors
+from bastide.base.rt.net import allow_many_descriptors, bind
+from bastide.parts.http.bench.servers import HOST
 from bastide.parts.http.contract import Limits
 from bastide.parts.http.server.server import Server
 
