@@ -40,9 +40,7 @@ async def test_head_is_answered_as_get_is(visitor):
 
 
 @pytest.mark.box("shortener.gone")
-@pytest.mark.parametrize(
-    "code", ["nothing", "a", "x" * 33, "caf%C3%A9", "a%2Fb", "robots.txt"]
-)
+@pytest.mark.parametrize("code", ["nothing", "a", "x" * 33, "caf%C3%A9", "a%2Fb", "robots.txt"])
 async def test_an_unknown_code_is_404(code, visitor):
     reply = await visitor.follow(code)
     assert reply.status_code == 404
