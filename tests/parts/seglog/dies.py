@@ -34,6 +34,7 @@ async def use(place: Path, point: str, nth: int) -> None:
                     [Record(value(n), b"%d" % (n % 3)) for n in range(first, first + count)]
                 )
                 await (log.synced if turn % 3 == 0 else log.written)(last)
+                last = log.append_now(value(last + 1))
                 os.write(acked, b"%d\n" % (last + 1))
             await log.synced(last)
             if point == "seglog.trimmed":

@@ -42,6 +42,8 @@ async def busy_log(acked):
                 acked["synced"] = last + 1
             await log.written(last)
             acked["written"] = last + 1
+            if turn % 2:
+                acked["written"] = log.append_now(value(last + 1)) + 1
     acked["synced"] = acked["written"]
 
 
@@ -75,6 +77,7 @@ async def test_no_flipped_bit_goes_unnoticed_or_costs_a_record_silently(disks, s
     async with open_seglog(PLACE, SMALL) as log:
         for turn in range(6):
             last = await append(log, 1 + turn % 4)
+            last = log.append_now(value(last + 1))
             await (log.written if state == "killed after written" else log.synced)(last)
         killed = disk.killed()
     disk = disk.killed() if state == "closed" else killed

@@ -49,13 +49,37 @@ async def test_all_appends_of_one_tick_are_one_write_and_one_batch(disks, disk):
         assert len(log.read(0)) == 1
 
 
-async def test_write_now_does_not_wait_for_the_end_of_the_tick(disks, disk):
+async def test_append_now_has_written_when_it_returns_and_all_that_waited_before_it(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE) as log:
-        log.append(some(0))
-        assert log.written_offset == 0
-        log.write_now()
-        assert log.written_offset == 1
+        assert log.append_now(b"first") == 0
+        assert (log.written_offset, disk.write_count) == (1, 1)
+        waiting = asyncio.create_task(log.written(2))
+        log.append(some(1))
+        assert log.append_now(b"third") == 2
+        assert (log.written_offset, disk.write_count) == (3, 2)
+        await waiting
+        await log.synced(2)
+        assert [value for _, value in await values(log)] == [b"first", some(1)[0].value, b"third"]
+
+
+async def test_who_waits_for_a_record_is_told_when_it_is_written_now(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        waiting = [asyncio.create_task(wait(0)) for wait in (log.written, log.synced)]
+        await asyncio.sleep(0)
+        log.append_now(b"it")
+        await asyncio.gather(*waiting)
+
+
+async def test_append_now_begins_a_new_segment_when_one_is_full(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE, SMALL) as log:
+        for n in range(30):
+            assert log.append_now(b"%d" % n) == n
+    assert len(disk.names) > 3
+    async with open_seglog(PLACE, SMALL) as log:
+        assert await values(log) == [(n, b"%d" % n) for n in range(30)]
 
 
 @pytest.mark.box("seglog.group-commit")
@@ -87,8 +111,7 @@ async def test_a_sync_covers_only_what_was_written_before_it_began(disks, disk):
 async def test_what_is_appended_while_a_sync_begins_is_not_called_durable(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE) as log:
-        log.append(some(0))
-        log.write_now()
+        log.append_now(b"0")
         waiting = asyncio.create_task(log.synced(0))
         await asyncio.sleep(0)  # it has asked; the sync begins before this tick's write
         log.append(some(1))
@@ -180,6 +203,10 @@ async def test_a_record_at_the_limit_is_taken_and_one_above_refused(disks, disk)
         with pytest.raises(RecordTooLarge, match=f"{limit + 1} bytes; at most {limit}"):
             log.append([Record(bytes(limit - 2), b"key")])
         assert log.next_offset == 1
+        assert log.append_now(bytes(limit)) == 1
+        with pytest.raises(RecordTooLarge, match=f"{limit + 1} bytes; at most {limit}"):
+            log.append_now(bytes(limit + 1))
+        assert log.next_offset == 2
 
 
 async def test_an_append_at_the_limit_of_a_batch_is_taken_and_one_above_refused(disks, disk):
@@ -192,7 +219,7 @@ async def test_an_append_at_the_limit_of_a_batch_is_taken_and_one_above_refused(
         records = [Record(bytes(contract.RECORD_BYTES_MAX))] * 7
         rest = limit - 4 - 12 * 8 - 7 * contract.RECORD_BYTES_MAX
         assert log.append([*records, Record(bytes(rest))]) == 8
-        log.write_now()
+        await log.written(8)
         with pytest.raises(RecordTooLarge):
             log.append([*records, Record(bytes(rest + 1))])
 

@@ -19,6 +19,7 @@ keys = st.none() | st.sampled_from([b"a", b"b", b"c", b""])
 records = st.builds(Record, st.none() | st.binary(max_size=200), keys)
 steps = st.one_of(
     st.tuples(st.just("append"), st.lists(records, min_size=1, max_size=6)),
+    st.tuples(st.just("append_now"), st.binary(max_size=1_000)),
     st.tuples(st.just("opaque"), st.integers(1, 5)),
     st.tuples(st.just("sync"), st.none()),
     st.tuples(st.just("trim"), st.integers(0, 4000)),
@@ -80,6 +81,10 @@ class Play:
         self.model.append(given)
         assert log.append(given) == self.model.next_offset - 1
         await log.written(log.next_offset - 1)
+
+    async def append_now(self, log, value):
+        self.model.append([Record(value)])
+        assert log.append_now(value) == self.model.next_offset - 1 < log.written_offset
 
     async def opaque(self, log, count):
         self.model.next_offset += count
@@ -182,3 +187,13 @@ def test_a_sector_of_zeros_is_seen_at_any_place():
     assert core.has_lost_sector(bytes(324) + full, position=700)
     assert not core.has_lost_sector(bytes(7) + full, position=505)
     assert core.has_lost_sector(bytes(8) + full, position=504)
+
+
+@given(st.binary(max_size=200), *[st.integers(0, 1 << 40)] * 4)
+def test_a_record_alone_is_written_as_a_batch_of_one_and_a_mark(value, offset, synced, first, ms):
+    payload = Columns.of([Record(value)]).payload()
+    batch = Batch(payload, offset, synced, 1, RECORDS, ms, ms)
+    mark = core.mark(next_offset=offset + 1, synced_offset=synced, first_ms=first, last_ms=ms)
+    written = core.alone(value, salt=7, offset=offset, synced_offset=synced, first_ms=first, ms=ms)
+    assert written == core.encode(batch, salt=7) + payload + core.encode(mark, salt=7)
+    assert len(written) == core.ALONE_BYTES + len(value)

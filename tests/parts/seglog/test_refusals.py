@@ -49,6 +49,40 @@ async def test_a_full_disk_refuses_serves_reads_and_recovers_by_itself(disks, di
         assert log.next_offset == 26
 
 
+@pytest.mark.box("seglog.full-disk")
+async def test_a_record_that_finds_no_room_now_keeps_its_offset_and_is_written_later(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        log.append_now(b"0")
+        disk.room_bytes = 100
+        with pytest.raises(DiskFull) as refused:
+            log.append_now(b"1")
+        assert refused.value.outcome == "unknown"
+        with pytest.raises(DiskFull) as refused:
+            log.append_now(b"2")
+        assert refused.value.outcome == "none"
+        disk.room_bytes = None
+        await until(lambda: log.written_offset == 2)
+        assert log.append_now(b"2") == 2
+        assert await values(log) == [(n, b"%d" % n) for n in range(3)]
+
+
+async def test_a_write_that_fails_now_ends_the_log(disks, disk):
+    disks.use(disk)
+    async with open_seglog(PLACE) as log:
+        log.append_now(b"0")
+        disk.failing_write = OSError(errno.EIO, "input/output error")
+        with pytest.raises(LogFailed) as refused:
+            log.append_now(b"1")
+        assert refused.value.outcome == "unknown"
+        disk.failing_write = None
+        with pytest.raises(LogFailed) as refused:
+            log.append_now(b"1")
+        assert refused.value.outcome == "none"
+    async with open_seglog(PLACE) as log:
+        assert await values(log) == [(0, b"0")]
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 async def test_a_segment_that_cannot_be_opened_refuses_for_now_and_recovers_by_itself(
     disks, disk, number
@@ -195,8 +229,7 @@ async def _fill_and_recover(place):
         last = log.next_offset - 1
         assert 1000 < len(await values(log)) == log.durable_offset == last - 9
         ballast.unlink()
-        log.write_now()
-        assert log.written_offset == last + 1
+        await until(lambda: log.written_offset == last + 1)
         await log.synced(log.append(some(0)))
         assert not await log.verify()
     async with open_seglog(place / "log") as log:

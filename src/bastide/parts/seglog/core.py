@@ -63,6 +63,8 @@ MAGIC = b"BSG1"
 _HEADER = struct.Struct("<I4sIIQQIIqq")
 _AFTER_CRC = struct.Struct("<4sIIQQIIqq")
 _CRC = struct.Struct("<I")
+_ALONE = struct.Struct("<4sIIQQIIqq4I")  # what follows a CRC, and the columns of one record
+_COLUMNS_BYTES = _ALONE.size - _AFTER_CRC.size
 _SALTED_MAGIC = struct.Struct("<4sI")
 HEADER_BYTES = _HEADER.size
 assert HEADER_BYTES == 56
@@ -140,6 +142,27 @@ def encode(batch: Batch, *, salt: int) -> bytes:
     if batch.payload:
         crc = google_crc32c.extend(crc, batch.payload)
     return _CRC.pack(crc) + rest
+
+
+def alone(
+    value: bytes, *, salt: int, offset: int, synced_offset: int, first_ms: int, ms: int
+) -> bytes:
+    """A whole write of one record without a key: what `encode` and `Columns` make of a batch and
+    its mark, in a third of their time. `first_ms` is the mark's.
+    """
+    size = len(value)
+    length = _COLUMNS_BYTES + size
+    batch = _ALONE.pack(
+        MAGIC, salt, length, offset, synced_offset, 1, RECORDS, ms, ms, 1, 0, NONE, size
+    )
+    batch += value
+    end = _AFTER_CRC.pack(MAGIC, salt, 0, offset + 1, synced_offset, 0, 0, first_ms, ms)
+    crc, end_crc = google_crc32c.value(batch), google_crc32c.value(end)
+    return _CRC.pack(crc) + batch + _CRC.pack(end_crc) + end
+
+
+ALONE_BYTES = _ALONE.size + 2 * _CRC.size + _AFTER_CRC.size
+"""How much longer a write of one record is than its value."""
 
 
 def mark(*, next_offset: int, synced_offset: int, first_ms: int, last_ms: int) -> Batch:

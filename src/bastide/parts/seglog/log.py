@@ -84,16 +84,22 @@ class Seglog:
         """
         return self._writer.append(records)
 
+    def append_now(self, value: bytes) -> int:
+        """Writes one record without a key, behind all that waits, and returns its offset.
+
+        A call to the system and a batch for each, and no turn of the loop to wait for: cheaper for
+        the caller than `append` and `written`, and larger on the disk (128 bytes a record more).
+
+        Raises as `append` does; and as `written` does, if it could not be written.
+        """
+        return self._writer.append_now(value)
+
     def append_opaque(self, payload: bytes, *, offset_count: int) -> int:
         """Takes `payload` as one batch of `offset_count` offsets and returns the last of these.
 
         It is stored and read as it is. Raises as `append` does.
         """
         return self._writer.append_opaque(payload, offset_count)
-
-    def write_now(self) -> None:
-        """Writes what waits, without waiting for the end of the tick."""
-        self._writer.flush()
 
     async def written(self, offset: int) -> None:
         """Returns once the record at `offset` is written, also if it is yet to be appended.

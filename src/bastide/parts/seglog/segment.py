@@ -138,6 +138,30 @@ class Segment:
             buffers.append(core.encode(batch, salt=self.salt))
             if batch.payload:
                 buffers.append(batch.payload)
+        self._write(buffers)
+        for batch in batches:
+            self.state.note(batch, self.end)
+
+    def append_alone(self, value: bytes, *, synced_offset: int, stamp_ms: int) -> None:
+        """`append` of one record without a key, and of a mark."""
+        state = self.state
+        first_ms = state.first_ms or stamp_ms
+        written = core.alone(
+            value,
+            salt=self.salt,
+            offset=state.next_offset,
+            synced_offset=synced_offset,
+            first_ms=first_ms,
+            ms=stamp_ms,
+        )
+        self._write([written])
+        state.index.add(offset=state.next_offset, position=state.end, stamp_ms=stamp_ms)
+        state.first_ms, state.last_ms = first_ms, stamp_ms
+        state.synced_offset = max(state.synced_offset, synced_offset)
+        state.next_offset += 1
+        state.end += len(written)
+
+    def _write(self, buffers: Sequence[bytes]) -> None:
         try:
             faults.point("seglog.before_write")
             self.file.write(buffers, at=self.end)
@@ -145,8 +169,6 @@ class Segment:
         except OSError:
             self.file.truncate(self.end)
             raise
-        for batch in batches:
-            self.state.note(batch, self.end)
 
     def mark(self, synced_offset: int) -> Batch:
         """A mark for the end of what is in the file now."""

@@ -100,6 +100,40 @@ class Writer:
             if size > RECORD_BYTES_MAX:
                 raise RecordTooLarge("record", size, RECORD_BYTES_MAX)
 
+    def append_now(self, value: bytes) -> int:
+        active = self._segments.active
+        size = core.ALONE_BYTES + len(value)
+        if (
+            self._flush_due  # others wait, and come first
+            or self._refusal
+            or active.end + size > self._options.segment_bytes
+            or len(value) > RECORD_BYTES_MAX
+        ):
+            return self._append_behind(value)
+        self._last_ms = max(self._last_ms, self._clock.now_ms())
+        try:
+            active.append_alone(value, synced_offset=self.durable_offset, stamp_ms=self._last_ms)
+        except OSError as error:
+            self.append([Record(value)])  # it may be written yet, if there is room again
+            self._write_failed(error)
+        else:
+            self.next_offset = self.written_offset = self.next_offset + 1
+            self._not_synced(active)
+            self._wake("written", self.written_offset)
+            self._start_syncing()
+        return self._written_now(self.next_offset - 1)
+
+    def _append_behind(self, value: bytes) -> int:
+        offset = self.append([Record(value)])
+        self.flush()
+        return self._written_now(offset)
+
+    def _written_now(self, offset: int) -> int:
+        if offset >= self.written_offset:
+            assert self._refusal is not None
+            raise _fresh(self._refusal, "unknown")
+        return offset
+
     def append_opaque(self, payload: bytes, offset_count: int) -> int:
         self._admit(offset_count, len(payload))
         self._close_group()

@@ -7,11 +7,11 @@ import msgspec
 
 from bastide.parts.visitor import core
 from bastide.parts.visitor.contract import USER_AGENT_CHARACTERS_MAX, Client, Visitor
-from bastide.parts.visitor.core import ACCEPT_LANGUAGE_CHARACTERS_MAX
+from bastide.parts.visitor.core import ACCEPT_LANGUAGE_CHARACTERS_MAX, REFERER_CHARACTERS_MAX
 from bastide.parts.visitor.countries import ADDRESS_CHARACTERS_MAX, Countries, bundled
 from bastide.parts.visitor.reader import Reader
 
-REMEMBERED = 4_096  # of each: User-Agents, addresses, Accept-Languages; 8 MB at the very most
+REMEMBERED = 4_096  # of each: User-Agents, addresses, Accept-Languages, visitors; 20 MB at the most
 
 
 class Visitors:
@@ -22,6 +22,7 @@ class Visitors:
         self._client_of = lru_cache(REMEMBERED)(reader.client_of)
         self._country_of = lru_cache(REMEMBERED)(countries.of)
         self._languages_of = lru_cache(REMEMBERED)(core.languages_of)
+        self._visitor_of = lru_cache(REMEMBERED)(self._read)
 
     def visitor(
         self,
@@ -32,16 +33,32 @@ class Visitors:
         own_hosts: Collection[str],
     ) -> Visitor:
         """`headers` by their names in lower case; `address` is the client's, as text; `own_hosts`
-        in lower case, without ports. 1.5 us if its like was seen lately, else 30 us.
+        in lower case, without ports. 0.5 us if its like was seen lately, else 30 us.
         """
-        client = self.client_of(headers.get("user-agent", ""))
-        if method == "HEAD":
-            client = msgspec.structs.replace(client, bot=True)
+        return self._visitor_of(
+            headers.get("user-agent", "")[:USER_AGENT_CHARACTERS_MAX],
+            headers.get("accept-language", "")[:_LANGUAGES_CUT],
+            headers.get("referer", "")[:REFERER_CHARACTERS_MAX],
+            address[: ADDRESS_CHARACTERS_MAX + 1],
+            method == "HEAD",
+            frozenset(own_hosts),
+        )
+
+    def _read(
+        self,
+        user_agent: str,
+        accept_language: str,
+        referer: str,
+        address: str,
+        head: bool,
+        own_hosts: frozenset[str],
+    ) -> Visitor:
+        client = self._client_of(user_agent)
         return Visitor(
-            client,
-            self._country_of(address[: ADDRESS_CHARACTERS_MAX + 1]),
-            self._languages_of(headers.get("accept-language", "")[:_LANGUAGES_CUT]),
-            core.referrer_of(headers.get("referer", ""), own_hosts),
+            msgspec.structs.replace(client, bot=True) if head else client,
+            self._country_of(address),
+            self._languages_of(accept_language),
+            core.referrer_of(referer, own_hosts),
         )
 
     def client_of(self, user_agent: str) -> Client:

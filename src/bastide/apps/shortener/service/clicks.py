@@ -1,15 +1,16 @@
 """Clicks, each counted once: journalled before the redirect is answered, folded into totals later.
 
-    redirect ──append──► journal (seglog) ──written──► answer
-                            │ synced within 10 ms
-                            ▼
-                          fold: read what is synced ──► one transaction: totals raised,
-                                                        and how far we are ("heard")
+    redirect ──written──► journal (seglog) ──► answer
+                │            │ synced within 10 ms
+                ▼            ▼
+              heaps ──────► fold ──► transactions: totals raised, and how far we are ("heard")
 
 Why each once? The place in the journal and the counts move in one commit, and the next fold begins
-at the place that the database has, whatever an answer that got lost said. Why only what is synced?
-A power cut may take the unsynced end, and its offsets are given again: counted before, the clicks
-that come to stand there would be skipped.
+at the place that the database has, whatever an answer that got lost said: see `fold`.
+
+Why is each click a write of its own? A call to the system that writes some 200 bytes into the page
+cache takes about 1 us; to wait for a write that many share costs each of them a turn of the loop, a
+time-out and a task to be woken, ten times as much.
 
 The journal is a directory with a random name, which is also its name in the database: if it is
 lost, a new one begins under a new name, and its clicks are not taken for old ones. If it is copied,
@@ -24,30 +25,29 @@ because the kernel forgot that it is not.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from bastide.apps.shortener.contract import Analytics, JournalBehind, JournalShared, Stats
+from bastide.apps.shortener.contract import Analytics, JournalBehind, Stats
 from bastide.apps.shortener.core import clicks as core
-from bastide.apps.shortener.core.clicks import Click, Tally
+from bastide.apps.shortener.core.clicks import Click
 from bastide.apps.shortener.model import DAY_MS, Settings
-from bastide.apps.shortener.service.days import Bell, add_days, analytics_of
-from bastide.apps.shortener.tables import STATS, TOTALS_RAISE
+from bastide.apps.shortener.service.days import Bell, analytics_of
+from bastide.apps.shortener.service.fold import Fold
+from bastide.apps.shortener.tables import STATS
 from bastide.base.errors import Unavailable
 from bastide.base.rt import runtime
-from bastide.base.tx import Tx, Value
 from bastide.engines.sql.contract import Database
 from bastide.parts.seglog.contract import DiskFull, LogBusy, LogClosed, LogFailed, Options
-from bastide.parts.seglog.core import Batch, Record, entries
 from bastide.parts.seglog.log import Seglog, open_seglog
 
 SYNC_WITHIN_S = 0.01
-FOLD_BYTES = 4 << 10  # of journal in one transaction: some 60 clicks, about 2 ms
-SEGMENT_BYTES = 4 << 20  # a file: some 80,000 clicks
-PARTITION = 0
+SEGMENT_BYTES = 4 << 20  # a file: some 25,000 clicks
+PAUSE = 20  # times as long as a fold took: the more it costs, the more clicks the next one heaps
+PAUSE_MAX_S = 1.0
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 _log = logging.getLogger(__name__)
@@ -118,15 +118,13 @@ class Journal:
 class Clicks:
     def __init__(self, journal: Journal, db: Database, bell: Bell, settings: Settings) -> None:
         self._journal = journal
-        self._source = journal.name
         self._db = db
         self._bell = bell
         self._synced = settings.clicks == "synced"
         self._kept_ms = int(settings.clicks_kept_days * DAY_MS)
         self._bytes_max = settings.clicks_journal_bytes_max
-        self._folded = 0
-        self._uncertain: frozenset[int] = frozenset()
-        """Where the database may be too: a commit would have led there, and its answer was lost."""
+        self._fold = Fold(journal.name, db)
+        self._fold_again_s = 0.0
         self._tending = asyncio.Lock()
 
     @property
@@ -136,30 +134,25 @@ class Clicks:
     @property
     def unfolded(self) -> int:
         """Clicks in the journal that the totals don't have yet."""
-        return self._log.next_offset - self._folded
+        return self._log.next_offset - max(self._fold.first, self._log.first_offset)
 
     async def begin(self) -> None:
         """Finds how far the totals are."""
-
-        async def body(tx: Tx) -> int:
-            return await tx.heard(self._source, PARTITION)
-
-        heard = self._folded = await self._db.transact(body) + 1
+        await self._fold.begin()
         self._check_it_holds_what_is_counted()
-        if self._folded < self._log.first_offset:
+        if self._fold.first < self._log.first_offset:
             _log.error(
                 "clicks %d to %d are in no total, and the journal has trimmed them: is the "
                 "database an older copy?",
-                *(self._folded, self._log.first_offset - 1),
+                *(self._fold.first, self._log.first_offset - 1),
             )
-            self._folded = self._log.first_offset
-            self._uncertain = frozenset({heard})
 
     def _check_it_holds_what_is_counted(self) -> None:
-        if self._folded > self._log.next_offset:
+        if self._fold.needs > self._log.next_offset:
             raise JournalBehind(
-                f"{self._folded} clicks of journal {self._source} are counted, and it holds "
-                f"{self._log.next_offset}: put the newest copy back, or move its directory away"
+                f"{self._fold.needs} clicks of journal {self._journal.name} are counted, and it "
+                f"holds {self._log.next_offset}: put the newest copy back, or move its directory "
+                f"away"
             )
 
     async def record(self, click: Click) -> None:
@@ -168,11 +161,11 @@ class Clicks:
         Raises:
             Unavailable: it may be lost, so the redirect must not be answered.
         """
-        offset = self._log.append([Record(core.encode(click))])
+        told = core.told_by(click.visitor)
+        offset = self._log.append_now(core.framed(click, told))
+        self._fold.note(offset, click.link_id, click.at_ms, told)
         if self._synced:
             await self._log.synced(offset)
-        else:
-            await self._log.written(offset)
 
     async def stats(self, link_id: int) -> Stats | None:
         """With every click that was answered before this call; or `pending`. None of a link that
@@ -207,10 +200,13 @@ class Clicks:
             await self._open_again()
         except (DiskFull, LogBusy):
             return  # health asks the log too, and is well with it; who backs off here would lag
-        await self._fold_all(rest=1.0)
+        if runtime.monotonic() >= self._fold_again_s:
+            took_s = await self._fold_all(rest=1.0)
+            self._fold_again_s = runtime.monotonic() + min(PAUSE * took_s, PAUSE_MAX_S)
 
     async def _open_again(self) -> None:
         async with self._tending:
+            self._fold.forget()
             await self._journal.open()
             try:
                 self._check_it_holds_what_is_counted()
@@ -236,60 +232,29 @@ class Clicks:
         """
         await self._fold_all(rest=0.0)
 
-    async def _fold_all(self, *, rest: float) -> None:
-        """`rest`: how long redirects go on between two transactions, in parts of what one took."""
-        until = self._log.next_offset
-        if until > self._folded:
+    async def _fold_all(self, *, rest: float) -> float:
+        """The seconds it took. `rest`: how long redirects go on between two transactions, in parts
+        of what one took.
+        """
+        took_s, until = 0.0, self._log.next_offset
+        if until > self._fold.first:
             await self._log.synced(until - 1)
-        while self._folded < until:
+        while self._fold.first < until:
             began_s = runtime.monotonic()
             async with self._alone() as log:
-                if self._folded < until:
-                    await self._fold_some(log.read(self._folded, bytes_max=FOLD_BYTES))
+                if self._fold.first < until:
+                    await self._bell.ring(await self._fold.step(log))
+            step_s = runtime.monotonic() - began_s
+            took_s += step_s
             if rest:
-                await asyncio.sleep(rest * (runtime.monotonic() - began_s))
-
-    async def _fold_some(self, batches: list[Batch]) -> None:
-        durable = self._log.durable_offset
-        batches = [batch for batch in batches if batch.next_offset <= durable]
-        last = batches[-1].next_offset - 1
-        places = self._uncertain | {self._folded}
-
-        async def body(tx: Tx) -> Collection[int]:
-            first = await tx.heard(self._source, PARTITION) + 1
-            if first not in places:
-                raise self._shared(first)
-            records = [entry.value for batch in batches for entry in entries(batch, first)]
-            tallies = core.tallies(record for record in records if record is not None)
-            totals = core.totals(tallies)
-            await tx.run_many(TOTALS_RAISE, [_total_row(*total) for total in totals.items()])
-            await add_days(tx, tallies)
-            await tx.hear(self._source, PARTITION, last)
-            return totals.keys()
-
-        self._uncertain = places | {last + 1}
-        try:
-            counted = await self._db.transact(body)
-        except Unavailable as error:
-            if error.outcome == "none":
-                self._uncertain = places
-            raise
-        self._uncertain = frozenset()
-        self._folded = last + 1
-        await self._bell.ring(counted)
-
-    def _shared(self, counted: int) -> JournalShared:
-        return JournalShared(
-            f"{counted} clicks of journal {self._source} are counted, and we have counted "
-            f"{self._folded}: does another process run with a copy of it? Stop this one and move "
-            f"its journal away; it keeps the clicks that are in no total"
-        )
+                await asyncio.sleep(rest * step_s)
+        return took_s
 
     async def trim(self) -> None:
         """Drops whole files of clicks that are counted, and old enough or too many to keep."""
         async with self._alone() as log:
             old = log.offset_at(runtime.now_ms() - self._kept_ms)
-            await log.trim(below_offset=old, bytes_max=self._bytes_max, never_from=self._folded)
+            await log.trim(below_offset=old, bytes_max=self._bytes_max, never_from=self._fold.first)
 
     def check(self) -> None:
         """
@@ -297,11 +262,3 @@ class Clicks:
             Unavailable: why a click could not be journalled now.
         """
         self._log.check()
-
-
-def _total_row(link_id: int, tally: Tally) -> Mapping[str, Value]:
-    return {
-        "link_id": link_id,
-        "more_clicks": tally.clicks + tally.bots,
-        "more_bots": tally.bots,
-    }

@@ -15,6 +15,7 @@ then the row is read each time.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import msgspec
 
@@ -31,10 +32,11 @@ CACHED_S = 24 * 3600.0
 ABSENT_S = 5.0
 NOTE_YOUNG_MS = 1_000  # whoever made it is at it
 START_S = 10.0  # so long notes of an earlier life are looked for, until the last is not young
+DECODED_MAX = 4_096  # hot links: what the cache gives is mostly what it gave before
 DOUBT_S = 120.0  # since our last note: so long a commit may be on its way whose answer we never had
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Link).decode
+_decode = lru_cache(DECODED_MAX)(msgspec.msgpack.Decoder(Link).decode)
 
 
 class Lookup:
