@@ -8,6 +8,7 @@ anew   after SIGHUP: stop, then the same command again, with the sockets handed 
 """
 
 import asyncio
+import gc
 import ipaddress
 import os
 import signal
@@ -303,6 +304,7 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
     try:
         _write_whole(path, msgspec.json.encode(_town_file(town, doors)))
         started(town, doors)
+        gc.freeze()  # what is open now stays: no collection need look at it again
         await stop.wanted.wait()
     finally:
         with suppress(FileNotFoundError):

@@ -19,9 +19,12 @@ Cost: two microseconds or so each way. Nothing knows the locale.
 """
 
 import re
+from functools import lru_cache
 
 FIRST_S = -62_167_219_200  # Sat, 01 Jan 0000 00:00:00 GMT
 LAST_S = 253_402_300_799  # Fri, 31 Dec 9999 23:59:59 GMT
+
+REMEMBERED = 1_024  # files that are asked for again, and this very second
 
 _DAY_S = 86_400
 _ERA_DAYS = 146_097  # in 400 years
@@ -45,6 +48,7 @@ _RFC850 = re.compile(f"{_WHOLE_DAY}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]
 _ASCTIME = re.compile(f"{_DAY} {_MONTH} (?P<day>[0-9]{{2}}| [0-9]) {_TIME} {_YEAR}")
 
 
+@lru_cache(REMEMBERED)
 def http_date(epoch_s: int) -> str:
     """As IMF-fixdate: "the sender MUST generate those timestamps in the IMF-fixdate format"."""
     assert FIRST_S <= epoch_s <= LAST_S, f"{epoch_s} s is outside the years 0 to 9999"

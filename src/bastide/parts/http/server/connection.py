@@ -172,7 +172,8 @@ class Connection(asyncio.Protocol):
         exchanges = self._reader.exchanges
         while exchanges and not (self._busy or self._paused or self.lost):
             self._begin(exchanges[0])
-        self.flush()
+        if self._out:
+            self.server.flush_soon(self)
         self._await_next()
 
     def _begin(self, exchange: Exchange) -> None:

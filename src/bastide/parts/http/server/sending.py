@@ -82,7 +82,11 @@ async def _send_part(connection: Channel, exchange: Exchange, shaped: Shaped, pa
     descriptor = files.descriptor_of(shaped.file)
     to = connection.transport.get_extra_info("socket")
     try:
-        if descriptor is None or to is None or part.count <= COPIED_BYTES_MAX:
+        if part.count <= COPIED_BYTES_MAX:
+            async for piece in files.read_part(shaped.file, part.at, part.count):
+                connection.write(piece)
+            return
+        if descriptor is None or to is None:
             async for piece in files.read_part(shaped.file, part.at, part.count):
                 connection.write(piece)
                 await connection.taken()

@@ -50,6 +50,7 @@ class Server:
         self.date_line = ""
         self._by_address: Tally[str] = Tally()
         self._listening: list[asyncio.Server] = []
+        self._unflushed: list[Connection] = []
         self._beat: asyncio.TimerHandle | None = None
         self._beat_s = _beat_s(limits)
         self._empty = asyncio.Event()
@@ -136,6 +137,19 @@ class Server:
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
+
+    def flush_soon(self, connection: Connection) -> None:
+        """At the end of this turn of the loop, with all others: a client that was asleep is woken
+        once for all that is there for it, and not while the next request could be answered.
+        """
+        if not self._unflushed:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unflushed.append(connection)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for connection in unflushed:
+            connection.flush()
 
     def introduction(self, data: bytes) -> Proxied | None:
         """
