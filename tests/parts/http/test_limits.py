@@ -12,7 +12,7 @@ from bastide.parts.http.contract import Limits
 from tests.parts.http.server_kit import eventually
 from tests.parts.http.wires import Served, served
 
-SHORT_S = 0.15
+SHORT_S = 0.4
 LONG_S = 60.0
 
 

@@ -27,7 +27,7 @@ from bastide.parts.http.websocket.watch import Watch
 BEAT_S = 1.0
 BEAT_S_MIN = 0.02
 SOCKETS_CLOSE_S = 2.0
-NEW_S = 0.2  # for the first request of who has just connected
+NEW_S = 0.5  # for the first request of who has just connected
 BEATS_A_LIMIT = 4  # the shortest one is looked at so often
 
 
