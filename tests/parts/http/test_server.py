@@ -176,6 +176,19 @@ async def test_who_sends_no_more_still_gets_its_answers() -> None:
         assert await wire.is_closed()
 
 
+async def test_what_is_ready_leaves_before_a_connection_that_sends_no_more_is_closed() -> None:
+    """Some loops tell of both in one turn, at whose end replies would have left."""
+    async with served(*ROWS) as town:
+        wire = await town.open()
+        await eventually(lambda: bool(town.server.connections))
+        [connection] = town.server.connections
+        connection.data_received(b"GET /now/7 HTTP/1.1\r\nhost: a\r\n\r\n")
+        if not connection.eof_received():
+            connection.transport.close()
+        assert (await wire.hear()).body == b"7"
+        assert await wire.is_closed()
+
+
 async def test_a_body_that_ends_with_the_connection_is_refused() -> None:
     async with served(*ROWS) as town:
         wire = await town.open()

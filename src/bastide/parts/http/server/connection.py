@@ -105,6 +105,7 @@ class Connection(asyncio.Protocol):
         be seen its client has left.
         """
         self._eof = True
+        self.flush()  # what is ready would leave at the end of this turn, and this may be the last
         self._reader.close()
         if self._waits is Waits.LEAVING:
             return False
@@ -351,6 +352,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Behind what was written."""
+        self.flush()
         self._reader.ended = True
         if not self.lost:
             self.transport.close()
