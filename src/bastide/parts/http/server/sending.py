@@ -117,7 +117,7 @@ async def _emptied(connection: Channel) -> None:
 
 async def _send_stream(connection: Channel, exchange: Exchange, stream: Stream) -> None:
     """Piece by piece, each when the one before it is on its way."""
-    ending = _Ending(connection)
+    ending = _Ending()
     has_body = exchange.method != "HEAD" and stream.status not in WITHOUT_LENGTH
     chunked = exchange.version != "1.0" and stream.status not in WITHOUT_LENGTH
     try:
@@ -127,9 +127,9 @@ async def _send_stream(connection: Channel, exchange: Exchange, stream: Stream) 
         raise
     if has_body and not chunked:
         exchange.closes = True  # its end is the connection's
-    connection.quits = ending.left
+    connection.quits = ending.end
     try:
-        with connection.server.http.streaming(stream, exchange, ending.ended):
+        with connection.server.http.streaming(stream, exchange, ending.end):
             async with aclosing(stream.pieces) as pieces:
                 framing = "transfer-encoding: chunked\r\n" if chunked else ""
                 connection.begin_reply(exchange, stream.status, text + framing)
@@ -171,10 +171,9 @@ async def _pieces(
 class _Ending:
     """Why a stream ends before its pieces do: the town stops, or the client has left."""
 
-    __slots__ = ("_cancelled", "_connection", "_task")
+    __slots__ = ("_cancelled", "_task")
 
-    def __init__(self, connection: Channel) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
         self._task = asyncio.current_task()
         self._cancelled = False
 
@@ -183,17 +182,11 @@ class _Ending:
         """Cancelled by somebody else."""
         return not self._cancelled
 
-    def ended(self) -> None:
-        self._cancel()
-
-    def left(self) -> None:
-        self._cancel()
-
     def uncancel(self) -> None:
         assert self._task is not None
         self._task.uncancel()
 
-    def _cancel(self) -> None:
+    def end(self) -> None:
         if not self._cancelled and self._task is not None:
             self._cancelled = True
             self._task.cancel()
