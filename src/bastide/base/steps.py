@@ -9,17 +9,24 @@ waits pays for a time-out.
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+Step = Callable[[Coroutine[Any, Any, Any]], Any]
+"""Takes a coroutine's first step: what it waits for, or StopIteration, or what it raises."""
+
+
+def first_step(work: Coroutine[Any, Any, Any]) -> Any:
+    """The `Step` of who runs in the task that will drive the rest."""
+    return work.send(None)
+
 
 @coroutine
 def within(seconds: float, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """What `work` returns. A time-out is set only if it waits: as `asyncio.timeout`, in a third of
-    its time.
+    """What `work` returns. A time-out is set only if it waits.
 
     Raises:
         TimeoutError: `seconds` after it began to wait; `work` was cancelled.
@@ -29,6 +36,16 @@ def within(seconds: float, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, 
     except StopIteration as done:
         result: T = done.value
         return result
+    return (yield from finished(seconds, work, waits_for))
+
+
+@coroutine
+def finished(
+    seconds: float, work: Coroutine[Any, Any, T], waits_for: Any
+) -> Generator[Any, Any, T]:
+    """What `work` returns, which was stepped and waits: as under `asyncio.timeout`, in a third of
+    its time. Raises as `within`.
+    """
     task = asyncio.current_task()
     assert task is not None
     cancelling = task.cancelling()

@@ -16,16 +16,15 @@ from bastide.base.gate import Caller
 from bastide.base.manifest import Miswired
 from bastide.base.routes.router import parameters_of
 from bastide.base.routes.rows import (
+    JSON,
     ONCE_KEY_MAX,
     Answer,
     Chunks,
-    File,
     MediaRefused,
     Reply,
     Request,
     Row,
     Socket,
-    Stream,
     Upgrade,
     fingerprint,
     json_reply,
@@ -37,6 +36,7 @@ FORM_FIELDS_MAX = 64
 
 Find = Callable[[Request], Any]
 SCALARS = (str, int, float, bool)
+ANSWERS = frozenset(get_args(Answer))
 
 
 class Endpoint:
@@ -60,7 +60,6 @@ class Endpoint:
         self.body_type = next((h for h in self.arguments.values() if _is_struct(h)), None)
         self.takes_body = self.body_type is not None
         self.streams = Chunks in self.arguments.values()
-        self.waits_for_nothing = not (self._awaits or self.takes_body or self.streams)
         self.upgrades = row.protocols is not None
         self._handler = row.handler
         self._socket = next((n for n, h in self.arguments.items() if h is Socket), None)
@@ -88,11 +87,11 @@ class Endpoint:
 
     def answer_of(self, returned: Any) -> Answer:
         """What the handler returned, in the end, as it is sent."""
-        match returned:
-            case Reply() | Stream() | File() | Upgrade():
-                return returned
-            case None:
-                return Reply(204, headers=self.row.headers)
+        if type(returned) in ANSWERS:
+            answer: Answer = returned
+            return answer
+        if returned is None:
+            return Reply(204, headers=self.row.headers)
         return json_reply(returned, self.row.status, self.row.headers)
 
     def _upgrade(self, name: str, found: Mapping[str, Any]) -> Upgrade:
@@ -208,11 +207,13 @@ def _body_finder(type_: type[msgspec.Struct], *, form: bool) -> Find:
     decoder = msgspec.json.Decoder(type_)
 
     def find(request: Request) -> Any:
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if form and media == FORM:
-            return _from_form(request.body, type_)
-        if media != "application/json":
-            raise MediaRefused(f"a body of {media or 'no type'}; application/json is taken")
+        media = request.headers.get("content-type", "")
+        if media != JSON:  # as it is mostly written
+            media = media.partition(";")[0].strip().lower()
+            if form and media == FORM:
+                return _from_form(request.body, type_)
+            if media != JSON:
+                raise MediaRefused(f"a body of {media or 'no type'}; {JSON} is taken")
         try:
             return decoder.decode(request.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -43,7 +43,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Shape:
     """The names of a head, in their order."""
 
-    __slots__ = ("forwarded", "framed", "is_plain", "name_bytes", "names", "repeats")
+    __slots__ = ("forwarded", "framed", "is_plain", "name_bytes", "names", "repeats", "sized")
 
     def __init__(self, raw: Sequence[bytes]) -> None:
         self.names = tuple([name.decode("latin-1").lower() for name in raw])
@@ -52,7 +52,9 @@ class Shape:
         self.repeats = len(known) < len(self.names)
         self.forwarded = any(n in PROXY_HEADERS or n.startswith("x-forwarded-") for n in known)
         self.framed = not FRAMING_HEADERS.isdisjoint(known)
-        self.is_plain = not self.framed and known.isdisjoint(("expect", "upgrade"))
+        switches = not known.isdisjoint(("expect", "upgrade"))
+        self.is_plain = not self.framed and not switches
+        self.sized = "content-length" in known and "transfer-encoding" not in known and not switches
 
 
 _shapes: dict[tuple[bytes, ...], Shape] = {}
@@ -97,9 +99,9 @@ def headers_of(shape: Shape, values: Sequence[bytes], limits: HeadLimits) -> Map
 
 
 class Head:
-    """Names and values as they were sent, and what they say."""
+    """What names and values say, as they were sent."""
 
-    __slots__ = ("caller", "credentials", "headers", "names", "origin", "shape", "values")
+    __slots__ = ("caller", "credentials", "headers", "origin", "shape")
 
     def __init__(
         self,
@@ -115,8 +117,6 @@ class Head:
         Raises:
             HeadersTooLarge, Invalid.
         """
-        self.names = names
-        self.values = values
         self.shape = shape_of(names)
         self.headers = headers_of(self.shape, values, limits)
         text = self.headers.get("host", "")
@@ -124,6 +124,16 @@ class Head:
         self.origin = f"{scheme}://{text}" if text else ""  # HTTP/1.0 may do without a host
         self.credentials = _credentials(self.shape, self.headers, peer, host, trusted)
         self.caller = stranger(self.credentials)
+
+    def with_length(self, length: int) -> "Head":
+        """The same, but for Content-Length."""
+        made = Head.__new__(Head)
+        made.caller = self.caller
+        made.credentials = self.credentials
+        made.headers = {**self.headers, "content-length": str(length)}
+        made.origin = self.origin
+        made.shape = self.shape
+        return made
 
 
 def path_and_query(target: bytes, limits: HeadLimits) -> tuple[str, Mapping[str, str]]:

@@ -6,8 +6,9 @@
 Order matters for safety: size limits before anything is read, the cross-site check before the
 gates, the caller before the body.
 
-A door that waits for nothing, and no gate before it, is answered by a call. Any other one is a
-coroutine, which the server below steps.
+Most doors wait for nothing, or could and don't: their answer is what `begin` returns, since a
+handler's first step is taken where it is called. What has to wait is a coroutine, for the server
+below to drive.
 """
 
 import asyncio
@@ -47,12 +48,13 @@ from bastide.base.routes.rows import (
     NoSuchPage,
     Reply,
     Request,
+    Row,
     Stream,
     StreamsOver,
     UriTooLong,
 )
 from bastide.base.rt import runtime
-from bastide.base.steps import within
+from bastide.base.steps import Step, finished, within
 
 ProblemPage = Callable[[Problem, Request], Reply]
 WAYS_REMEMBERED = 4_096
@@ -112,23 +114,20 @@ class Counts:
         self.door = door
         self._registry = registry
         labels = {"system": door.system, "door": door.name}
-        self._times: Histogram = registry.histogram(
+        self.times: Histogram = registry.histogram(
             "bastide_http_seconds", "Time of a request, from its head to its reply.", **labels
         )
-        self._counts: dict[int, Counter] = {}
+        self.by_status: dict[int, Counter] = {}
 
-    def observe(self, status: int, seconds: float) -> None:
-        self._times.observe(seconds)
-        count = self._counts.get(status)
-        if count is None:
-            count = self._counts[status] = self._registry.counter(
-                "bastide_http_requests_total",
-                "Requests answered.",
-                system=self.door.system,
-                door=self.door.name,
-                status=str(status),
-            )
-        count.value += 1
+    def first_of(self, status: int) -> Counter:
+        made = self.by_status[status] = self._registry.counter(
+            "bastide_http_requests_total",
+            "Requests answered.",
+            system=self.door.system,
+            door=self.door.name,
+            status=str(status),
+        )
+        return made
 
 
 class Mounted(Counts):
@@ -139,7 +138,7 @@ class Mounted(Counts):
         self.root = root
         self.endpoint = endpoint
         self.allow = endpoint.row.allow
-        self.waits = not endpoint.waits_for_nothing
+        self.checks_site = endpoint.row.method != "GET" or endpoint.upgrades
 
 
 class Http:
@@ -180,10 +179,13 @@ class Http:
             names, values, peer=peer, limits=self.limits, trusted=self._trusted, scheme=scheme
         )
 
-    def begin(self, request: Request, head: Head) -> Answer | Coroutine[Any, Any, Answer]:
+    def begin(
+        self, request: Request, head: Head, step: Step
+    ) -> Answer | Coroutine[Any, Any, Answer]:
         """The answer, or a coroutine that returns it. Neither raises. `done` is owed for each.
 
-        `request` has its method, target, version, port and incoming body.
+        `request` has its method, target, version, port and incoming body. `step` takes the first
+        step of a handler, in the name of the task that would drive the coroutine.
         """
         self._bare(request)
         mounted = None
@@ -202,19 +204,15 @@ class Http:
             if request.method == "OPTIONS":
                 return _options(way.methods)
             request.root = mounted.root
-            if mounted.waits or self._gates:
-                return self._later(mounted, request)
-            if request.method != "GET" or mounted.endpoint.upgrades:
+            if mounted.checks_site:
                 _refuse_cross_site(request)
-            mounted.allow(request.caller)
-            answer = mounted.endpoint(request)
-        except Exception as error:
+            if self._gates:
+                return self._later(mounted, request)
+            return self._at_once(mounted, request, step)
+        except (Exception, asyncio.CancelledError) as error:
             if mounted is None and not isinstance(error, NoSuchPage | MethodRefused):
                 request.closes = True  # what it says is not clear
             return self._refused(error, request, mounted)
-        if isinstance(answer, Stream) and (refusal := self._unstreamable(answer, request)):
-            return self._refused(refusal, request, mounted)
-        return answer
 
     def refuse(self, request: Request, error: Exception) -> Reply:
         """What a server below answers to what it doesn't let in, or can't send. `done` is owed for
@@ -226,7 +224,10 @@ class Http:
 
     def done(self, request: Request, status: int) -> None:
         """Counts what was answered."""
-        request.counts.observe(status, self._monotonic() - request.began_s)
+        counts: Counts = request.counts
+        counts.times.observe(self._monotonic() - request.began_s)
+        count = counts.by_status.get(status) or counts.first_of(status)
+        count.value += 1
 
     def log_broken(self, request: Request, error: BaseException, *, known: bool = False) -> None:
         """A reply that broke off: one line; of a fault of ours, where it was too."""
@@ -265,56 +266,92 @@ class Http:
         for end in tuple(self._endless):
             end()
 
-    async def _later(self, mounted: Mounted, request: Request) -> Answer:
-        try:
-            return await self._answered(mounted, request)
-        except Exception as error:
-            return self._refused(error, request, mounted)
-        except asyncio.CancelledError:  # the time to drain is over
-            stopping = Unavailable("the town stops", outcome="unknown")
-            return self._refused(stopping, request, mounted)
+    def _at_once(
+        self, mounted: Mounted, request: Request, step: Step
+    ) -> Answer | Coroutine[Any, Any, Answer]:
+        """As far as it goes without a wait."""
+        endpoint = mounted.endpoint
+        mounted.allow(request.caller)
+        if endpoint.takes_body:
+            body = request.incoming.at_once(self._body_max(endpoint.row))
+            if body is None:
+                return self._later(mounted, request)
+            request.body = body
+        elif endpoint.streams:
+            return self._later(mounted, request)
+        answer = endpoint(request)
+        if type(answer) is CoroutineType:
+            try:
+                waits_for = step(answer)
+            except StopIteration as done:
+                answer = endpoint.answer_of(done.value)
+            else:
+                return self._finished(mounted, request, answer, waits_for)
+        if type(answer) is Stream:
+            return self._streamed(answer, request, mounted)
+        return cast(Answer, answer)
 
-    async def _answered(self, mounted: Mounted, request: Request) -> Answer:
+    async def _later(self, mounted: Mounted, request: Request) -> Answer:
+        """Behind gates, or with a body that is still to come."""
         endpoint = mounted.endpoint
         row = endpoint.row
-        if request.method != "GET" or endpoint.upgrades:
-            _refuse_cross_site(request)
         try:
             if self._gates:
                 admitting = admit(self._gates, request.credentials, mounted.door)
                 request.caller = await within(row.timeout_s, admitting)
             row.allow(request.caller)
             if endpoint.takes_body:
-                limit = min(row.body_max, self.limits.body_bytes)
-                request.body = await request.incoming.whole(limit)
+                request.body = await request.incoming.whole(self._body_max(row))
             elif endpoint.streams:
-                limit = min(row.body_max, self.limits.body_bytes)
-                request.chunks = Chunks(request.incoming.pieces(limit))
-            begun = endpoint(request)
-            if isinstance(begun, CoroutineType):
-                begun = endpoint.answer_of(await within(row.timeout_s, begun))
-            answer = cast(Answer, begun)
-        except TimeoutError as error:
-            message = f"not done within {row.timeout_s:g} s"
-            raise Unavailable(message, outcome="unknown") from error
-        if isinstance(answer, Stream) and (refusal := self._unstreamable(answer, request)):
-            await answer.pieces.aclose()
-            raise refusal
-        return answer
+                request.chunks = Chunks(request.incoming.pieces(self._body_max(row)))
+            answer = endpoint(request)
+            if type(answer) is CoroutineType:
+                answer = endpoint.answer_of(await within(row.timeout_s, answer))
+            if type(answer) is Stream:
+                return await self._streamed(answer, request, mounted)
+            return cast(Answer, answer)
+        except (Exception, asyncio.CancelledError) as error:
+            return self._refused(error, request, mounted)
 
-    def _unstreamable(self, stream: Stream, request: Request) -> Refusal | None:
-        """Why it may not begin; one caller alone does not take all places."""
-        if stream.endless and self._stopping:
-            return Unavailable("the town stops")
+    async def _finished(
+        self, mounted: Mounted, request: Request, work: Coroutine[Any, Any, Any], waits_for: Any
+    ) -> Answer:
+        """Of a handler that has taken its first step."""
+        endpoint = mounted.endpoint
+        try:
+            returned = await finished(endpoint.row.timeout_s, work, waits_for)
+            answer = endpoint.answer_of(returned)
+            if type(answer) is Stream:
+                return await self._streamed(answer, request, mounted)
+            return answer
+        except (Exception, asyncio.CancelledError) as error:
+            return self._refused(error, request, mounted)
+
+    def _body_max(self, row: Row) -> int:
+        return min(row.body_max, self.limits.body_bytes)
+
+    async def _streamed(self, stream: Stream, request: Request, mounted: Mounted) -> Answer:
+        """`stream`, if there is a place for it; one caller alone does not take them all."""
         ones, alls = self._streams[request.caller.address], self._streams.total()
-        if ones < STREAMS_OF_ONE_MAX and alls < STREAMS_MAX:
-            return None
-        most = f"{STREAMS_OF_ONE_MAX} to one address, {STREAMS_MAX} in all"
-        return StreamsOver(
-            f"{ones} of {alls} replies are on their way to you; at most {most}", retry_after_s=5
-        )
+        if stream.endless and self._stopping:
+            refusal: Refusal = Unavailable("the town stops")
+        elif ones >= STREAMS_OF_ONE_MAX or alls >= STREAMS_MAX:
+            most = f"{STREAMS_OF_ONE_MAX} to one address, {STREAMS_MAX} in all"
+            refusal = StreamsOver(
+                f"{ones} of {alls} replies are on their way to you; at most {most}",
+                retry_after_s=5,
+            )
+        else:
+            return stream
+        await stream.pieces.aclose()
+        return self._refused(refusal, request, mounted)
 
-    def _refused(self, error: Exception, request: Request, mounted: Mounted | None) -> Reply:
+    def _refused(self, error: BaseException, request: Request, mounted: Mounted | None) -> Reply:
+        if not isinstance(error, Exception):  # cancelled: the time to drain is over
+            error = Unavailable("the town stops", outcome="unknown")
+        elif isinstance(error, TimeoutError) and mounted is not None:
+            message = f"not done within {mounted.endpoint.row.timeout_s:g} s"
+            error = Unavailable(message, outcome="unknown")
         if isinstance(error, CLOSING):
             request.closes = True
         problem = shown(error, instance=f"urn:bastide:request:{request.id}")

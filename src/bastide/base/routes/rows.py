@@ -19,6 +19,8 @@ TIMEOUT_S = 30.0
 ONCE_KEY_MAX = 255
 STREAMS_MAX = 1_000  # replies on their way piece by piece, at once
 STREAMS_OF_ONE_MAX = 50  # of them, to one address
+JSON = "application/json"
+JSON_HEADERS: Mapping[str, str] = {"content-type": JSON}
 BEAT_S = 15.0  # between signs of life in events
 
 NOTHING: Mapping[str, str] = {}
@@ -173,8 +175,12 @@ class Chunks:
 class Body(Protocol):
     """What follows a head, as a server below has it. It is taken once, one way or the other."""
 
+    def at_once(self, limit: int) -> bytes | None:
+        """All of it, if it is here. Raises as `whole`."""
+        ...
+
     async def whole(self, limit: int) -> bytes:
-        """All of it; without a wait, if it is here.
+        """All of it.
 
         Raises:
             TooLarge: more than `limit` bytes. BodyLate. Invalid: the client left within it.
@@ -336,7 +342,7 @@ class HeadersTooLarge(Invalid):
 
 def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     return Reply(
-        status, msgspec.json.encode(value), {"content-type": "application/json", **(headers or {})}
+        status, msgspec.json.encode(value), {**JSON_HEADERS, **headers} if headers else JSON_HEADERS
     )
 
 

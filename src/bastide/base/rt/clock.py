@@ -18,8 +18,7 @@ class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    def monotonic(self) -> float:
-        return time.perf_counter()
+    monotonic = staticmethod(time.perf_counter)  # itself: a call of ours would cost twice as much
 
 
 class ManualClock:

@@ -38,6 +38,7 @@ from bastide.base.routes.rows import (
     Stream,
     Upgrade,
 )
+from bastide.base.steps import first_step
 from bastide.parts.http.contract import Limits
 from bastide.parts.http.heads import WITHOUT_LENGTH, head_text, pairs_of
 from bastide.parts.http.replies import Files, Part, Shaped, shaped_reply
@@ -115,7 +116,7 @@ class Asgi:
             )
         except Refusal as refusal:
             return self._http.refuse(request, refusal)
-        answer = self._http.begin(request, head)
+        answer = self._http.begin(request, head, first_step)
         return await answer if isinstance(answer, Coroutine) else answer
 
     async def _pass(self, answer: Answer, client: "Client", body: "AsgiBody") -> None:
@@ -379,6 +380,9 @@ class AsgiBody:
         self._unread = asyncio.Event()  # nobody reads it, or nobody reads it any more
         self._unread.set()
         self._has_left = False
+
+    def at_once(self, limit: int) -> bytes | None:
+        return None if self._length != 0 else b""
 
     async def whole(self, limit: int) -> bytes:
         try:

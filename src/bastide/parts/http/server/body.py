@@ -73,6 +73,12 @@ class Body:
             self._error = error
             self._wake()
 
+    def at_once(self, limit: int) -> bytes | None:
+        if not self.complete:
+            return None
+        self._refuse_more(self.size, limit)
+        return b"".join(self._pieces) if len(self._pieces) != 1 else self._pieces[0]
+
     async def whole(self, limit: int) -> bytes:
         self._begin(limit)
         self._claimed = limit + 1
@@ -131,17 +137,26 @@ class Body:
             self._waiter.set_result(None)
 
 
-class NoBody:
-    """Of a request that has none."""
+class WholeBody:
+    """One that came in one piece with its head."""
 
+    __slots__ = ("_bytes",)
     complete = True
 
+    def __init__(self, bytes_: bytes) -> None:
+        self._bytes = bytes_
+
+    def at_once(self, limit: int) -> bytes:
+        if len(self._bytes) > limit:
+            raise TooLarge(f"a body of {len(self._bytes)} bytes; at most {limit} are taken")
+        return self._bytes
+
     async def whole(self, limit: int) -> bytes:
-        return b""
+        return self.at_once(limit)
 
     async def pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
-        return
-        yield b""
+        if self._bytes:
+            yield self.at_once(limit)
 
 
-NO_BODY = NoBody()
+NO_BODY = WholeBody(b"")

@@ -11,7 +11,7 @@ until when, which costs a request nothing but two assignments.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum, auto
 from math import inf
 from typing import Any, cast
@@ -19,7 +19,7 @@ from typing import Any, cast
 from bastide.base.errors import Refusal, Unavailable
 from bastide.base.routes.rows import BodyLate, Reply
 from bastide.parts.http.core.framing import HeadLate
-from bastide.parts.http.heads import WITHOUT_LENGTH, HeadBroken, head_text, status_line
+from bastide.parts.http.heads import STATUS_LINES, WITHOUT_LENGTH, HeadBroken, head_text
 from bastide.parts.http.replies import is_plain
 from bastide.parts.http.server import sending
 from bastide.parts.http.server.host import Host
@@ -46,6 +46,9 @@ class Waits(Enum):
     LEAVING = auto()
 
 
+FIRST_BYTE, HEAD, BODY, ANSWER, TAKER, REQUEST, LEAVING = Waits  # by name alone: half the cost
+
+
 class Connection(asyncio.Protocol):
     __slots__ = (
         *("_busy", "_drained", "_eof", "_host", "_loop", "_out", "_paused", "_proxied", "_reader"),
@@ -68,7 +71,7 @@ class Connection(asyncio.Protocol):
         self.quits: Callable[[], None] | None = None  # ends what is streamed, if nobody takes it
         self.lost = self._paused = False
         self._unsent = 0  # bytes, when we looked last
-        self._waits, self.due_s = Waits.FIRST_BYTE, server.now_s + server.limits.first_byte_s
+        self._waits, self.due_s = FIRST_BYTE, server.now_s + server.limits.first_byte_s
 
     # What the loop calls
 
@@ -107,7 +110,7 @@ class Connection(asyncio.Protocol):
         self._eof = True
         self.flush()  # what is ready would leave at the end of this turn, and this may be the last
         self._reader.close()
-        if self._waits is Waits.LEAVING:
+        if self._waits is LEAVING:
             return False
         if self.quits is not None:
             self.quits()
@@ -185,16 +188,22 @@ class Connection(asyncio.Protocol):
             most = server.limits.in_flight
             answer = server.http.refuse(exchange, Unavailable(f"{most} requests are answered now"))
         else:
-            answer = server.http.begin(exchange, exchange.head)
+            answer = server.http.begin(exchange, exchange.head, self._step)
         if type(answer) is Reply and is_plain(answer):
             self.reply(exchange, answer.status, answer.headers, answer.body)
             self.end(exchange)
             return
         self._busy = True
         server.in_flight += 1
+        self._hosted().step(sending.answered(self, exchange, answer))
+
+    def _hosted(self) -> Host:
         if self._host is None:
             self._host = Host(self._loop, self._advance)
-        self._host.step(sending.answered(self, exchange, answer))
+        return self._host
+
+    def _step(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return (self._host or self._hosted()).first(work)
 
     def reply(
         self, exchange: Exchange, status: int, headers: Mapping[str, str], body: bytes
@@ -225,7 +234,7 @@ class Connection(asyncio.Protocol):
         else:
             connection = "" if exchange.version == "1.1" else "connection: keep-alive\r\n"
         server.http.done(exchange, status)
-        head = f"{status_line(status)}{text}{server.date_line}{connection}\r\n"
+        head = f"{STATUS_LINES[status]}{text}{server.date_line}{connection}\r\n"
         self._out.append(head.encode("latin-1"))
 
     def write(self, *pieces: bytes) -> None:
@@ -269,7 +278,7 @@ class Connection(asyncio.Protocol):
         """From here on the transport belongs to another protocol, and this connection is done."""
         self.server.http.done(exchange, SWITCHING)
         self._out.append(
-            f"{status_line(SWITCHING)}{text}{self.server.date_line}\r\n".encode("latin-1")
+            f"{STATUS_LINES[SWITCHING]}{text}{self.server.date_line}\r\n".encode("latin-1")
         )
         self.flush()
         self.lost = True
@@ -323,22 +332,22 @@ class Connection(asyncio.Protocol):
         self.cut(str(stalled))
 
     def _await_next(self) -> None:
-        if self.lost or self._paused or self._waits is Waits.LEAVING or self.transport.is_closing():
+        if self.lost or self._paused or self._waits is LEAVING or self.transport.is_closing():
             return
         server, reader = self.server, self._reader
         if self._busy or reader.exchanges:
             judged = reader.body is not None
-            self._waits = Waits.BODY if judged else Waits.ANSWER
+            self._waits = BODY if judged else ANSWER
             self.due_s = server.now_s if judged else inf
         elif reader.begun:
-            if self._waits is not Waits.HEAD:
-                self._waits, self.due_s = Waits.HEAD, server.now_s + server.limits.head_s
+            if self._waits is not HEAD:
+                self._waits, self.due_s = HEAD, server.now_s + server.limits.head_s
         elif self._requests:
-            self._waits, self.due_s = Waits.REQUEST, server.now_s + server.limits.idle_s
+            self._waits, self.due_s = REQUEST, server.now_s + server.limits.idle_s
 
     def _await_taker(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()
-        self._waits = Waits.TAKER
+        self._waits = TAKER
         self.due_s = self.server.now_s + self.server.limits.stall_s if self._unsent else inf
 
     # Leaving
@@ -388,7 +397,7 @@ class Connection(asyncio.Protocol):
         if politely or self._eof:
             self.close()
             return
-        self._waits, self.due_s = Waits.LEAVING, self.server.now_s + LINGER_S
+        self._waits, self.due_s = LEAVING, self.server.now_s + LINGER_S
         if not self.lost and self.transport.can_write_eof():
             self._resume_reading()
             self.transport.write_eof()

@@ -4,13 +4,15 @@ What keeps two readers from seeing two things in the same bytes: llhttp takes no
 it leaves open is refused before the request is passed on (`core.framing`). Nothing is repaired.
 What is refused is an exchange too, the last one: those before it are answered first.
 
-A client mostly says the same of itself each time, so the last head is kept and compared with.
+A client mostly says the same of itself each time, and asks for what was asked for before. So the
+last head is kept, and request lines are. What came before is not read again (`core.repeats`): a
+line that llhttp took on any connection, with fields that it took on this one.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -20,14 +22,18 @@ from bastide.base.errors import Invalid, Refusal, TooLarge
 from bastide.base.routes.heads import Head
 from bastide.base.routes.rows import HeadersTooLarge, UriTooLong
 from bastide.parts.http.core.framing import VersionRefused, framed, origin_form
-from bastide.parts.http.server.body import Body
+from bastide.parts.http.core.repeats import Repeat
+from bastide.parts.http.server.body import Body, WholeBody
 from bastide.parts.http.server.roles import Exchange, Place
 
 HEAD_SLACK_BYTES = 16 * 1024  # above the limits, so that what is wrong can be said
 BLANK_BYTES_MAX = 8  # before a request line (RFC 9112, section 2.2)
 LINGER_BYTES_MAX = 32 << 20
+LINES_REMEMBERED = 4_096
+LINE_BYTES_REMEMBERED = 256
+FIELD_BYTES_REMEMBERED = 2_048
 REST_BYTES_MAX = 64 * 1024  # behind a request for another protocol, before it is answered
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
+METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
 _log = logging.getLogger(__name__)
 
 
@@ -41,9 +47,9 @@ class Reader:
     """
 
     __slots__ = (
-        *("_blank", "_head", "_head_bytes", "_lingered", "_loop", "_names", "_parser", "_pause"),
-        *("_place", "_proceed", "_resume", "_target", "_values", "begun", "body", "body_since_s"),
-        *("ended", "exchanges", "peer", "port"),
+        *("_blank", "_head", "_head_bytes", "_head_names", "_head_values", "_lingered", "_loop"),
+        *("_names", "_parser", "_pause", "_place", "_proceed", "_repeat", "_resume", "_target"),
+        *("_values", "begun", "body", "body_since_s", "ended", "exchanges", "peer", "port"),
     )
 
     def __init__(
@@ -71,6 +77,9 @@ class Reader:
         self._proceed = proceed
         self._parser: Any = httptools.HttpRequestParser(self)
         self._head: Head | None = None
+        self._head_names: list[bytes] = []
+        self._head_values: list[bytes] = []
+        self._repeat: tuple[Repeat, Head] | None = None  # of what came last, in one piece
         self._names: list[bytes] = []
         self._values: list[bytes] = []
         self._target = b""
@@ -78,6 +87,63 @@ class Reader:
 
     def feed(self, data: bytes) -> bool:
         """Never raises. False: the connection is to be cut."""
+        alone = not (self.begun or self.ended or self.body)
+        if not (alone and self._repeated(data)):
+            before = len(self.exchanges)
+            if not self._parse(data):
+                return False
+            if alone and len(self.exchanges) == before + 1:
+                self._remember(self.exchanges[-1], data)
+        return len(self.exchanges) <= self._place.limits.pipelined
+
+    def _repeated(self, data: bytes) -> bool:
+        """It is one request, made of what was read before, and is taken as that was."""
+        if self._repeat is None:
+            return False
+        repeat, head = self._repeat
+        place = self._place
+        end = data.find(b"\r\n")
+        line = place.lines.get(data[:end])
+        if line is None:
+            return False
+        body = repeat.body_in(data, end + 2)
+        if body is None or len(body) > place.limits.body_bytes:
+            return False
+        exchange = Exchange(*line, "1.1", self.port, closes=False)
+        if body:
+            head = head.with_length(len(body))
+            exchange.incoming = WholeBody(body)
+        exchange.head = head
+        self.exchanges.append(exchange)
+        return True
+
+    def _remember(self, exchange: Exchange, data: bytes) -> None:
+        """It came alone. If it came whole, and nothing came with it, it may come again."""
+        self._repeat = None
+        line, _, rest = data.partition(b"\r\n")
+        fields = rest[: rest.find(b"\r\n\r\n") + 4]
+        if (
+            exchange.error is not None
+            or exchange.closes
+            or self.begun
+            or self.body is not None
+            or exchange.method not in METHODS.values()
+            or not (exchange.head.shape.is_plain or exchange.head.shape.sized)
+            or line != b"%b %b HTTP/1.1" % (exchange.method.encode(), exchange.target)
+            or len(fields) > FIELD_BYTES_REMEMBERED
+        ):
+            return
+        repeat = Repeat(fields, sized=exchange.head.shape.sized)
+        if repeat.body_in(data, len(line) + 2) is None:
+            return
+        self._repeat = repeat, exchange.head
+        lines = self._place.lines
+        if len(line) <= LINE_BYTES_REMEMBERED:
+            if len(lines) >= LINES_REMEMBERED:
+                lines.clear()
+            lines[line] = exchange.method, exchange.target
+
+    def _parse(self, data: bytes) -> bool:
         if self.ended:
             return self._discarded(data)
         if data[:1] < b"!" and self._is_blank(data):
@@ -94,7 +160,7 @@ class Reader:
                 self.refuse(_told(error))
         if self.begun or self.body is not None:
             self._watch_bytes()
-        return len(self.exchanges) <= self._place.limits.pipelined
+        return True
 
     def refuse(self, refusal: Refusal) -> None:
         """What came is answered so, after what came before it."""
@@ -135,7 +201,7 @@ class Reader:
         parser = self._parser
         method = parser.get_method()
         exchange = Exchange(
-            _METHODS.get(method) or method.decode("ascii"),
+            METHODS.get(method) or method.decode("ascii"),
             self._target,
             parser.get_http_version(),
             self.port,
@@ -147,11 +213,12 @@ class Reader:
         self.exchanges.append(exchange)
         try:
             head = self._head
-            if head is None or values != head.values or names != head.names:
+            if head is None or values != self._head_values or names != self._head_names:
                 head = self._head = self._place.http.head(names, values, self.peer)
+                self._head_names, self._head_values = names, values
             exchange.head = head
             if not head.shape.is_plain or exchange.target[:1] != b"/" or exchange.version != "1.1":
-                self._frame(exchange)
+                self._frame(exchange, values)
         except Refusal as refusal:
             self._refuse_exchange(exchange, refusal)
 
@@ -173,13 +240,13 @@ class Reader:
         if self.exchanges and self.exchanges[-1].closes:
             self.ended = True
 
-    def _frame(self, exchange: Exchange) -> None:
+    def _frame(self, exchange: Exchange, values: Sequence[bytes]) -> None:
         """What is no plain request in HTTP/1.1."""
         version, head = exchange.version, exchange.head
         if version not in ("1.1", "1.0"):
             raise VersionRefused(f"HTTP/{version} is not spoken here; 1.1 and 1.0 are")
-        framing = framed(head.shape, head.values, version)
-        exchange.target = origin_form(exchange.method, exchange.target, head.shape, head.values)
+        framing = framed(head.shape, values, version)
+        exchange.target = origin_form(exchange.method, exchange.target, head.shape, values)
         exchange.upgrades, exchange.rest = framing.upgrades, b""
         if framing.length != 0:
             self.body = exchange.incoming = Body(

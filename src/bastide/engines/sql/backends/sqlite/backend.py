@@ -5,10 +5,10 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -100,12 +100,13 @@ class SqliteStore:
         self._writer.ask(AskedWrite(future, compiled.text, bound(compiled, values)))
         return future
 
-    async def one(self, statement: Statement[T], values: Values) -> T | None:
-        found = await self._reader.fetch(statement, values, 1)
-        return found[0] if found else None
+    def one(self, statement: Statement[T], values: Values) -> Coroutine[Any, Any, T | None]:
+        return self._reader.one(statement, values)
 
-    async def fetch(self, statement: Statement[T], values: Values, *, limit: int) -> list[T]:
-        return await self._reader.fetch(statement, values, limit)
+    def fetch(
+        self, statement: Statement[T], values: Values, *, limit: int
+    ) -> Coroutine[Any, Any, list[T]]:
+        return self._reader.fetch(statement, values, limit)
 
     def snapshot(
         self, statement: Statement[T], values: Values

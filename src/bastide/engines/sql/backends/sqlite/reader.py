@@ -39,11 +39,29 @@ class Reader:
     def __init__(self, path: Path, options: SqliteOptions) -> None:
         self._path = path
         self._options = options
+        self._body_s = options.body_s
         self._monotonic = runtime.current().clock.monotonic
         self._deadline_s = inf
         self._connection: apsw.Connection | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+
+    async def one(self, statement: Statement[T], values: Values) -> T | None:
+        """The hot read: `fetch` of one row, in one frame."""
+        connection = self._connection
+        if connection is not None:
+            compiled = statement.compiled(DIALECT, None)
+            self._deadline_s = self._monotonic() + self._body_s
+            try:
+                for columns in connection.execute(compiled.text, bound(compiled, values)):
+                    return made(statement, compiled, columns)
+                return None
+            except apsw.BusyError:
+                pass
+            except ERRORS as error:
+                self._fail(error)
+        found = await self.fetch(statement, values, 1)
+        return found[0] if found else None
 
     async def fetch(self, statement: Statement[T], values: Values, limit: int) -> list[T]:
         compiled = statement.compiled(DIALECT, None)
@@ -64,7 +82,7 @@ class Reader:
     def _fetched(
         self, connection: apsw.Connection, text: str, values: Values, limit: int
     ) -> list[tuple[Any, ...]]:
-        self._deadline_s = self._monotonic() + self._options.body_s
+        self._deadline_s = self._monotonic() + self._body_s
         return list(islice(connection.execute(text, values), limit))
 
     async def _fetched_later(self, text: str, values: Values, limit: int) -> list[tuple[Any, ...]]:
