@@ -58,6 +58,7 @@ from bastide.base.steps import Step, finished, within
 
 ProblemPage = Callable[[Problem, Request], Reply]
 WAYS_REMEMBERED = 4_096
+WAYS_FORGOTTEN_AFTER = 8 * WAYS_REMEMBERED  # that were not among them
 WAY_BYTES_MAX = 256
 CLOSING = (BodyLate, HeadersTooLarge, TooLarge, UriTooLong)  # over a limit: nothing more is taken
 _log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Site:
         self.router: Router[Mounted] = Router()
         self.mounted: list[tuple[str, Endpoint]] = []
         self.ways: dict[bytes, Way] = {}
+        self._unknown = 0  # asked for since `ways` was full
 
     def mount(self, root: str, endpoints: Iterable[Endpoint], registry: Registry) -> None:
         self.ways.clear()
@@ -100,11 +102,20 @@ class Site:
             raise NoSuchPage(f"nothing is at {path[:200]!r}")
         methods, params = found
         way = Way(path, query, params, methods)
-        if len(target) <= WAY_BYTES_MAX:
-            if len(self.ways) >= WAYS_REMEMBERED:
-                self.ways.clear()
+        if len(self.ways) >= WAYS_REMEMBERED:
+            self._forget()
+        elif len(target) <= WAY_BYTES_MAX:
             self.ways[target] = way
         return way
+
+    def _forget(self) -> None:
+        """All, but only now and then: where most are asked for once, to remember each costs more
+        than it saves.
+        """
+        self._unknown += 1
+        if self._unknown >= WAYS_FORGOTTEN_AFTER:
+            self._unknown = 0
+            self.ways.clear()
 
 
 class Counts:

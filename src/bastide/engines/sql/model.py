@@ -1,9 +1,9 @@
 """What a backend is to the front, and how it is set."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -48,11 +48,9 @@ class Store(Protocol):
 
     def write(self, statement: Statement[object], values: Values) -> Awaitable[None]: ...
 
-    def one(self, statement: Statement[T], values: Values) -> Coroutine[Any, Any, T | None]: ...
+    def one(self, statement: Statement[T], values: Values) -> Awaitable[T | None]: ...
 
-    def fetch(
-        self, statement: Statement[T], values: Values, *, limit: int
-    ) -> Coroutine[Any, Any, list[T]]:
+    def fetch(self, statement: Statement[T], values: Values, *, limit: int) -> Awaitable[list[T]]:
         """The first rows, at most `limit`."""
         ...
 

@@ -4,13 +4,14 @@ What keeps two readers from seeing two things in the same bytes: llhttp takes no
 it leaves open is refused before the request is passed on (`core.framing`). Nothing is repaired.
 What is refused is an exchange too, the last one: those before it are answered first.
 
-A client mostly says the same of itself each time, and asks for what was asked for before. So the
-last head is kept, and request lines are. What came before is not read again (`core.repeats`): a
-line that llhttp took on any connection, with fields that it took on this one.
+A client mostly says the same of itself each time: the last head is kept. And a request that is one
+plain line, with the very bytes behind it that llhttp took the last time, is not read again
+(`core.repeats`).
 """
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
@@ -29,11 +30,13 @@ from bastide.parts.http.server.roles import Exchange, Place
 HEAD_SLACK_BYTES = 16 * 1024  # above the limits, so that what is wrong can be said
 BLANK_BYTES_MAX = 8  # before a request line (RFC 9112, section 2.2)
 LINGER_BYTES_MAX = 32 << 20
-LINES_REMEMBERED = 4_096
-LINE_BYTES_REMEMBERED = 256
 FIELD_BYTES_REMEMBERED = 2_048
 REST_BYTES_MAX = 64 * 1024  # behind a request for another protocol, before it is answered
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
+# What llhttp takes too, and only one way to read it: RFC 9112, section 3; RFC 3986, section 3.3.
+REQUEST_LINE = re.compile(
+    rb"(%b) (/[-0-9A-Za-z._~!$&'()*+,;=:@/%%?]*) HTTP/1\.1\r\n" % b"|".join(METHODS)
+)
 _log = logging.getLogger(__name__)
 
 
@@ -101,15 +104,14 @@ class Reader:
         if self._repeat is None:
             return False
         repeat, head = self._repeat
-        place = self._place
-        end = data.find(b"\r\n")
-        line = place.lines.get(data[:end])
+        line = REQUEST_LINE.match(data)
         if line is None:
             return False
-        body = repeat.body_in(data, end + 2)
-        if body is None or len(body) > place.limits.body_bytes:
+        body = repeat.body_in(data, line.end())
+        if body is None or len(body) > self._place.limits.body_bytes:
             return False
-        exchange = Exchange(*line, "1.1", self.port, closes=False)
+        method, target = line.groups()
+        exchange = Exchange(METHODS[method], target, "1.1", self.port, closes=False)
         if body:
             head = head.with_length(len(body))
             exchange.incoming = WholeBody(body)
@@ -120,28 +122,22 @@ class Reader:
     def _remember(self, exchange: Exchange, data: bytes) -> None:
         """It came alone. If it came whole, and nothing came with it, it may come again."""
         self._repeat = None
-        line, _, rest = data.partition(b"\r\n")
-        fields = rest[: rest.find(b"\r\n\r\n") + 4]
+        line = REQUEST_LINE.match(data)
         if (
-            exchange.error is not None
+            line is None
+            or exchange.error is not None
             or exchange.closes
             or self.begun
             or self.body is not None
-            or exchange.method not in METHODS.values()
             or not (exchange.head.shape.is_plain or exchange.head.shape.sized)
-            or line != b"%b %b HTTP/1.1" % (exchange.method.encode(), exchange.target)
-            or len(fields) > FIELD_BYTES_REMEMBERED
         ):
             return
-        repeat = Repeat(fields, sized=exchange.head.shape.sized)
-        if repeat.body_in(data, len(line) + 2) is None:
+        fields = data[line.end() : data.find(b"\r\n\r\n") + 4]
+        if len(fields) > FIELD_BYTES_REMEMBERED:
             return
-        self._repeat = repeat, exchange.head
-        lines = self._place.lines
-        if len(line) <= LINE_BYTES_REMEMBERED:
-            if len(lines) >= LINES_REMEMBERED:
-                lines.clear()
-            lines[line] = exchange.method, exchange.target
+        repeat = Repeat(fields, sized=exchange.head.shape.sized)
+        if repeat.body_in(data, line.end()) is not None:
+            self._repeat = repeat, exchange.head
 
     def _parse(self, data: bytes) -> bool:
         if self.ended:

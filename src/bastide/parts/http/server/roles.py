@@ -68,7 +68,6 @@ class Place(Protocol):
     stopping: bool
     in_flight: int
     headers_max: int
-    lines: dict[bytes, tuple[str, bytes]]
     now_s: float
     date_line: str
 

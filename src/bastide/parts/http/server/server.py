@@ -46,7 +46,6 @@ class Server:
         self.in_flight = 0
         self.stopping = False
         self.headers_max = limits.headers
-        self.lines: dict[bytes, tuple[str, bytes]] = {}  # of requests: method and target
         self.now_s = 0.0
         self.date_line = ""
         self._by_address: Tally[str] = Tally()
