@@ -14,7 +14,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
 
 import msgspec
@@ -45,7 +51,15 @@ from bastide.base.rt.runtime import Runtime
 from bastide.base.settings import PREFIX
 from bastide.parts.http.contract import HTTP_PREFIX, HttpSettings
 from bastide.parts.http.server.server import Server
-from bastide.town import Settings, Town, address_variable, manifests, open_town, refuse_unread
+from bastide.town import (
+    Settings,
+    Town,
+    address_variable,
+    manifests,
+    open_town,
+    refuse_unread,
+    serves_wire,
+)
 
 DRAIN_S = 10
 RESTART_DRAIN_S = 1  # while a town begins anew, those who connect wait in the socket's queue
@@ -136,7 +150,8 @@ def _endpoints(town: Town, manifest: Manifest) -> Sequence[Endpoint]:
         TownView: town,
         Runtime: town.runtime,
     }
-    return [Endpoint(manifest.name, row, town.served(manifest.name), granted) for row in rows]
+    bound_to = town.behind_wire(manifest.name)
+    return [Endpoint(manifest.name, row, bound_to, granted) for row in rows]
 
 
 def _slashes(site: Site) -> Sequence[Row]:
@@ -157,10 +172,17 @@ class Doors(msgspec.Struct, frozen=True):
     sockets: Mapping[str, Listener]
     addresses: Mapping[str, str]
     skipped: Sequence[str]
+    wires: Mapping[str, str] = {}  # host:port, of systems whose address speaks no HTTP
 
     @property
     def ports(self) -> Mapping[str, int]:
-        return {n: s.getsockname()[1] for n, s in self.sockets.items() if n not in ("", UNIX)}
+        """Of systems that have an HTTP address of their own."""
+        apart = ("", UNIX, *self.wires)
+        return {n: s.getsockname()[1] for n, s in self.sockets.items() if n not in apart}
+
+    @property
+    def http(self) -> Sequence[Listener]:
+        return [one for name, one in self.sockets.items() if name not in self.wires]
 
 
 @contextmanager
@@ -171,18 +193,13 @@ def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Itera
     Raises:
         Invalid: an address can't be had.
     """
-    wanted = {"": ("BASTIDE_HTTP", http)}
-    for manifest in manifests(only):
-        if manifest.address is not None:
-            variable = address_variable(manifest)
-            address = environ.get(variable, f"127.0.0.1:{_port(manifest, http)}")
-            wanted[manifest.name] = variable, address
+    wanted = {"": ("BASTIDE_HTTP", http, True), **_wanted_addresses(only, environ, http)}
     own = settings.read(HttpSettings, HTTP_PREFIX, environ)
     kept = handed_on()
     sockets: dict[str, Listener] = {}
-    addresses, skipped = {}, []
+    addresses, wires, skipped = {}, {}, []
     with ExitStack() as stack:
-        for name, (variable, address) in wanted.items():
+        for name, (variable, address, is_http) in wanted.items():
             host, port = split_address(address)
             chosen = variable in environ
             try:
@@ -195,7 +212,10 @@ def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Itera
                 raise Invalid(f"{variable}={address}: another address of the town has this port")
             if port not in (0, found):
                 skipped.append(f"port {port} is busy: {name or 'the town'} is on {found}")
-            addresses[name] = _url(host, found)
+            if is_http:
+                addresses[name] = _url(host, found)
+            else:
+                wires[name] = f"{host}:{found}"
         if own.unix:
             try:
                 inside = kept.pop(UNIX) if UNIX in kept else bind_unix(own.unix)
@@ -205,7 +225,21 @@ def bound(only: Collection[str], environ: Mapping[str, str], http: str) -> Itera
             stack.callback(Path(own.unix).unlink, missing_ok=True)
         for unwanted in kept.values():
             unwanted.close()
-        yield Doors(sockets, addresses, skipped)
+        yield Doors(sockets, addresses, skipped, wires)
+
+
+def _wanted_addresses(
+    only: Collection[str], environ: Mapping[str, str], http: str
+) -> Mapping[str, tuple[str, str, bool]]:
+    """By system: what sets its own address, the address, and whether it speaks HTTP."""
+    found = {}
+    for manifest in manifests(only):
+        if manifest.address and (manifest.address.is_http or serves_wire(manifest, environ)):
+            variable = address_variable(manifest)
+            default = f"127.0.0.1:{_port(manifest, http)}"
+            address = environ.get(variable, default)
+            found[manifest.name] = variable, address, manifest.address.is_http
+    return found
 
 
 def _bind(host: str, port: int, own: HttpSettings, *, chosen: bool) -> Listener:
@@ -227,7 +261,7 @@ def set_addresses(only: Collection[str], environ: Mapping[str, str]) -> Mapping[
     found = {"": settings.read(Settings, PREFIX.rstrip("_"), environ).http}
     defaults = {"": split_address(Settings().http)[1]}
     for manifest in manifests(only):
-        if manifest.address is not None:
+        if manifest.address is not None and manifest.address.is_http:
             defaults[manifest.name] = manifest.address.port
             default = f"127.0.0.1:{manifest.address.port}"
             found[manifest.name] = environ.get(address_variable(manifest), default)
@@ -270,6 +304,7 @@ async def serve(
         with bound(only, environ, own.http) as doors:
             addresses = doors.addresses
             async with open_town(only, environ, data=data, addresses=addresses) as town:
+                town.wires.update(doors.wires)
                 begins_anew = await _serve(town, doors, started)
             if begins_anew:
                 lock.release()
@@ -300,8 +335,11 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
     server = Server(make_http(town, doors.ports), own, proxied=own.proxy_protocol)
     path = town.data / TOWN_FILE
     stop = _Stop(server)
-    await server.start([one.dup() for one in doors.sockets.values()])
+    await server.start([one.dup() for one in doors.http])
+    wires = AsyncExitStack()
     try:
+        for system in doors.wires:
+            await wires.enter_async_context(_wire_door(town, doors, system))
         _write_whole(path, msgspec.json.encode(_town_file(town, doors)))
         started(town, doors)
         gc.freeze()  # what is open now stays: no collection need look at it again
@@ -312,8 +350,17 @@ async def _serve(town: Town, doors: Doors, started: Callable[[Town, Doors], None
         if not stop.begins_anew:  # else those who connect now wait for what comes next
             for one in doors.sockets.values():
                 one.close()
-        await server.stop(RESTART_DRAIN_S if stop.begins_anew else DRAIN_S)
+        drain_s = RESTART_DRAIN_S if stop.begins_anew else DRAIN_S
+        await asyncio.gather(server.stop(drain_s), wires.aclose())
     return stop.begins_anew
+
+
+def _wire_door(town: Town, doors: Doors, system: str) -> AbstractAsyncContextManager[None]:
+    manifest = next(m for m in town.manifests if m.name == system)
+    door: AbstractAsyncContextManager[None] = load(manifest.wire)(
+        town.behind_wire(system), [doors.sockets[system].dup()]
+    )
+    return door
 
 
 class _Stop:
@@ -351,9 +398,16 @@ def _on_signal(number: signal.Signals, act: Callable[[], None]) -> None:
 
 
 def _town_file(town: Town, doors: Doors) -> TownFile:
-    systems = {
-        m.name: {"http": town.address_of(m.name)} for m in town.manifests if m.doors or m.address
-    }
+    systems: dict[str, dict[str, str]] = {}
+    for manifest in town.manifests:
+        found = {}
+        if manifest.doors:
+            found["http"] = town.address_of(manifest.name)
+        if manifest.address and not manifest.address.is_http:
+            foreign = town.backend_of(manifest.name, manifest.name)
+            found[manifest.address.protocol] = doors.wires.get(manifest.name, foreign)
+        if found:
+            systems[manifest.name] = found
     return TownFile(os.getpid(), doors.addresses[""], systems)
 
 

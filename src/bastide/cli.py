@@ -137,12 +137,10 @@ def _print_table(town: "Town", doors: "Doors") -> None:
         print(line, file=sys.stderr)
     rows = [("SYSTEM", "LEVEL", "ADDRESS", "TRY")]
     for manifest in town.manifests:
-        if manifest.doors:
-            address = town.address_of(manifest.name)
-            line = manifest.try_line.format(http=address)
-            rows.append((manifest.name, level_of(manifest.name), address, line))
-        else:
-            rows.append((manifest.name, level_of(manifest.name), "inside", ""))
+        wire = town.wires.get(manifest.name, "")
+        http = town.address_of(manifest.name) if manifest.doors else ""
+        line = manifest.try_line.format(http=http, wire=wire) if wire or http else ""
+        rows.append((manifest.name, level_of(manifest.name), wire or http or "inside", line))
     for line in _columns(rows):
         print(line)
 

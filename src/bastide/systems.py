@@ -11,6 +11,7 @@ SYSTEMS = (
     "bastide.engines.ids",
     "bastide.engines.cache",
     "bastide.engines.pubsub",
+    "bastide.engines.log",
     "bastide.apps.shortener",
     "bastide.apps.console",
 )

@@ -75,23 +75,28 @@ class Town:
     def __init__(
         self, only: Collection[str], environ: Mapping[str, str], data: Path, runtime: Runtime
     ) -> None:
-        self.manifests: Sequence[Manifest] = manifests(only)
+        self.manifests: Sequence[Manifest] = [_as_open(m, environ) for m in manifests(only)]
         self.runtime = runtime
         self.data = data
         self.opened: list[Opened] = []
         self.addresses: dict[str, str] = {}
+        self.wires: dict[str, str] = {}  # host:port of the wire doors
         self.environ = environ
         self._providers = {m.provides: m for m in self.manifests}
         self._shared: dict[type, object] = {}
         self._backends: dict[tuple[str, str], object] = {}
+        self._serving: list[Opened] = []  # backends that strangers speak to
         self._stack = AsyncExitStack()
 
     def served(self, system: str) -> Any:
-        """What the system's doors, workers and tests are bound to."""
+        """What the system's workers and tests are bound to."""
         return next(o.served for o in self.opened if o.manifest.name == system)
 
     def address_of(self, system: str) -> str:
         return self.addresses.get(system) or f"{self.addresses['']}/{system}"
+
+    def wire_of(self, system: str) -> str:
+        return self.wires.get(system, "")
 
     def needs_of(self, system: str) -> Sequence[str]:
         manifest = next(m for m in self.manifests if m.name == system)
@@ -106,10 +111,11 @@ class Town:
         return self._url(by_name[system], by_name[client]).safe
 
     async def health(self) -> Mapping[str, Health]:
-        answers = await asyncio.gather(*(_health(o) for o in self.opened))
+        opened = [*self._serving, *self.opened]
+        answers = await asyncio.gather(*(_health(o) for o in opened))
         found: dict[str, Health] = {m.name: Health(ok=True) for m in self.manifests}
-        for opened, health in zip(self.opened, answers, strict=True):
-            found[opened.manifest.name] = _worse(found[opened.manifest.name], health)
+        for one, health in zip(opened, answers, strict=True):
+            found[one.manifest.name] = _worse(found[one.manifest.name], health)
         return found
 
     async def open(self) -> None:
@@ -117,6 +123,15 @@ class Town:
             if not manifest.backends:
                 served = await self._open(manifest, client=manifest, backend=None)
                 self._shared[manifest.provides] = served
+            elif serves_wire(manifest, self.environ):
+                await self._backend(manifest, self._url(manifest, manifest))
+
+    def behind_wire(self, system: str) -> object:
+        """What the system's doors are bound to, and its wire door speaks for."""
+        manifest = next(m for m in self.manifests if m.name == system)
+        if not manifest.backends:
+            return self.served(system)
+        return self._backends[system, self._url(manifest, manifest).text]
 
     async def close(self) -> None:
         await self._stack.aclose()
@@ -157,17 +172,15 @@ class Town:
             row = engine.backends[url.scheme]
             use = self._use(engine, client=engine, granted={}, backend=None)
             opener = _opener(url, row)
-            self._backends[key] = await self._stack.enter_async_context(opener(url, use))
+            made = await self._stack.enter_async_context(opener(url, use))
+            self._stack.push_async_callback(use.crew.stop)
+            self._backends[key] = made
+            if row.serves:
+                self._serving.append(Opened(engine, engine, made, use))
         return self._backends[key]
 
     def _url(self, engine: Manifest, client: Manifest) -> BackendUrl:
-        named = (v for v in backend_variables(engine, client) if v in self.environ)
-        variable = next(named, None)
-        url = parse_url(self.environ[variable] if variable else engine.backend_default)
-        if url.scheme not in engine.backends:
-            expected = ", ".join(f"{scheme}://" for scheme in engine.backends)
-            raise Invalid(f"{variable}={url.safe}: unknown scheme; one of {expected} is expected")
-        return url
+        return backend_url(engine, client, self.environ)
 
     def _use(
         self, manifest: Manifest, *, client: Manifest, granted: Mapping[type, object], backend: Any
@@ -197,7 +210,8 @@ class Town:
             return urlsplit(self.addresses[""]).netloc
         for manifest in self.manifests:
             if manifest.address and setting.variable == address_variable(manifest):
-                return urlsplit(self.addresses.get(manifest.name, "")).netloc
+                at = urlsplit(self.addresses.get(manifest.name, "")).netloc
+                return self.wires.get(manifest.name, at)
         return ""
 
 
@@ -224,6 +238,35 @@ def manifests(only: Collection[str] = ()) -> Sequence[Manifest]:
             wanted.add(manifest.name)
             needed.update(manifest.needs)
     return [m for m in everything if m.name in wanted]
+
+
+def backend_url(engine: Manifest, client: Manifest, environ: Mapping[str, str]) -> BackendUrl:
+    """The URL in force of `engine` for `client`.
+
+    Raises:
+        Invalid
+    """
+    named = (v for v in backend_variables(engine, client) if v in environ)
+    variable = next(named, None)
+    url = parse_url(environ[variable] if variable else engine.backend_default)
+    if url.scheme not in engine.backends:
+        expected = ", ".join(f"{scheme}://" for scheme in engine.backends)
+        raise Invalid(f"{variable}={url.safe}: unknown scheme; one of {expected} is expected")
+    return url
+
+
+def serves_wire(manifest: Manifest, environ: Mapping[str, str]) -> bool:
+    """Whether its wire door is ours to open, and no foreign engine's."""
+    if not manifest.wire or not manifest.backends:
+        return bool(manifest.wire)
+    return manifest.backends[backend_url(manifest, manifest, environ).scheme].serves
+
+
+def _as_open(manifest: Manifest, environ: Mapping[str, str]) -> Manifest:
+    """A foreign engine has doors of its own, and none here."""
+    if not manifest.backends or not manifest.doors or serves_wire(manifest, environ):
+        return manifest
+    return msgspec.structs.replace(manifest, doors=())
 
 
 def address_variable(manifest: Manifest) -> str:

@@ -1,5 +1,6 @@
 """What a system is given when it opens: THE LIST is replaced by systems of the test."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,10 @@ import msgspec
 import pytest
 
 from bastide.base.errors import Invalid, Unavailable
-from bastide.base.manifest import Backend, Manifest, Miswired, Use, backend_variables, load
+from bastide.base.gate import anyone
+from bastide.base.html.shell import shell_line
+from bastide.base.manifest import Address, Backend, Manifest, Miswired, Use, backend_variables, load
+from bastide.base.routes.rows import route
 from bastide.base.settings import BackendUrl
 from bastide.testing.town import raised
 from bastide.town import all_settings, manifests
@@ -57,6 +61,25 @@ async def open_mill(use: Use) -> AsyncIterator[View]:
     shelf.clients.append(use.client.name)
     (use.directory() / "flour").touch()
     yield View(shelf, use.client.name)
+
+
+@asynccontextmanager
+async def open_busy(url: BackendUrl, use: Use) -> AsyncIterator[Shelf]:
+    async def turn() -> None:
+        opened.append("grinding")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            opened.append("rests")
+
+    use.spawn("turn", turn)
+    yield Shelf(url)
+    opened.append("closed")
+
+
+class Told(msgspec.Struct, frozen=True):
+    url: str
+    clients: list[str]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -106,6 +129,30 @@ MILL = Manifest(
     },
     backend_default="memory://",
 )
+
+
+@asynccontextmanager
+async def open_hatch(served: object, listeners: object) -> AsyncIterator[None]:
+    yield
+
+
+async def tell_clients(shelf: Shelf) -> Told:
+    return Told(shelf.url.text, shelf.clients)
+
+
+DOORS = (route("GET", "/clients", tell_clients, allow=anyone),)
+BUSY = Backend(here("open_busy"), "process")
+OPEN_MILL = msgspec.structs.replace(
+    MILL,
+    backends={
+        "memory": Backend(here("open_shelf"), "process", serves=True),
+        "water": Backend(here("open_shelf"), "cluster"),
+    },
+    doors=(here("DOORS"),),
+    address=Address("grain", 8891),
+    wire=here("open_hatch"),
+    try_line="grind {wire}",
+)
 BAKERY, BREWERY = shop("bakery", Mill, settings=Settings), shop("brewery", Mill)
 
 
@@ -123,6 +170,41 @@ async def test_each_client_has_a_view_of_its_own_on_one_backend_for_each_url(lis
         [other] = town.served("brewery").got
         assert await other.grind("malt") == "malt for brewery on memory://"
     assert opened == ["memory://", "closed memory://"]
+
+
+async def test_the_doors_of_an_engine_are_bound_to_the_backend_that_its_wire_door_speaks_for(
+    listed,
+) -> None:
+    """Also if nobody stands on it, or somebody else stands on a foreign one."""
+    listed(OPEN_MILL, BAKERY, BREWERY)
+    async with raised("mill") as town:
+        reply = await (await town.client("mill")).get("/clients")
+        assert reply.json() == {"url": "memory://", "clients": []}
+    environ = {"BASTIDE_BAKERY_MILL_URL": "water://a"}
+    async with raised("bakery", "brewery", environ=environ) as town:
+        reply = await (await town.client("mill")).get("/clients")
+        assert reply.json() == {"url": "memory://", "clients": ["brewery"]}
+
+
+async def test_an_engine_that_is_a_foreign_one_has_no_doors_here(listed) -> None:
+    listed(OPEN_MILL, BAKERY)
+    async with raised("bakery", environ={"BASTIDE_MILL_URL": "water://a"}) as town:
+        assert (await (await town.client("mill")).get("/clients")).status_code == 404
+        assert [m.doors for m in town.town.manifests] == [(), ()]
+        assert await town.served("bakery").got[0].grind("rye") == "rye for bakery on water://a"
+
+
+def test_a_line_to_try_names_the_wire_door_if_that_is_open() -> None:
+    assert shell_line(OPEN_MILL, http="", wire="127.0.0.1:8891") == "grind 127.0.0.1:8891"
+    assert shell_line(OPEN_MILL, http="", wire="") == ""
+
+
+async def test_what_a_backend_does_beside_ends_before_it_is_closed(listed) -> None:
+    listed(msgspec.structs.replace(MILL, backends={"memory": BUSY}), BAKERY)
+    async with raised("bakery"):
+        await asyncio.sleep(0)
+        assert opened == ["grinding"]
+    assert opened == ["grinding", "rests", "closed"]
 
 
 async def test_the_nearest_variable_names_the_backend(listed) -> None:

@@ -38,11 +38,14 @@ class Miswired(Exception):
 
 class Backend(msgspec.Struct, frozen=True):
     """`opener` is "module:function", called as `function(url, use)`; `reach` says how far apart two
-    processes may be that share it; `extra` names the optional dependencies it needs."""
+    processes may be that share it; `extra` names the optional dependencies it needs. `serves`: it
+    stands on a server of ours, which strangers may speak to: the engine's wire door.
+    """
 
     opener: str
     reach: Reach
     extra: str = ""
+    serves: bool = False
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -50,6 +53,10 @@ class Address(msgspec.Struct, frozen=True):
 
     protocol: str  # the key in town.json: http, resp, kafka, etcd
     port: int
+
+    @property
+    def is_http(self) -> bool:
+        return self.protocol == "http"
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -80,11 +87,14 @@ class Bench(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """One system. Dotted names ("module:NAME") are imported only when the system opens.
 
-    `doors` name sequences of rows (base.routes); `workers` functions `async (system, use)`;
+    `doors` name sequences of rows (base.routes); those of an engine with backends are bound to its
+    backend, and shut if that is a foreign engine's. `workers` functions `async (system, use)`;
     `commands` and `benches` what `commands.py` and `bench.py` offer; `migrations` the tables'
-    history (engines/sql). `try_line` is shown by `bastide up`: `{http}` stands for the system's
-    address. `exempt` says of a check of the quality scale (tools/quality.py) that can't apply why;
-    or of one box, limit or error, as "ids.SERIES_MAX".
+    history (engines/sql). `wire` is what speaks the protocol of `address`, if that is not HTTP:
+    `open(served, listeners)`, an async context manager; `served` is the engine's backend, if that
+    serves. `try_line` is shown by `bastide up`: `{http}` stands for the system's address, `{wire}`
+    for host:port of its wire door. `exempt` says of a check of the quality scale
+    (tools/quality.py) that can't apply why; or of one box, limit or error, as "ids.SERIES_MAX".
     """
 
     name: str
@@ -102,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     commands: str = ""
     benches: str = ""
     address: Address | None = None
+    wire: str = ""
     try_line: str = ""
     exempt: Mapping[str, str] = {}
 
@@ -122,6 +133,10 @@ class TownView(Protocol):
 
     def address_of(self, system: str) -> str:
         """Where the system's HTTP paths answer, without a trailing slash."""
+        ...
+
+    def wire_of(self, system: str) -> str:
+        """host:port where its wire door answers; "" if none is open."""
         ...
 
     def needs_of(self, system: str) -> Sequence[str]:

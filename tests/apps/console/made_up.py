@@ -65,6 +65,9 @@ class MadeUpTown:
     def settings_of(self, system: str) -> Sequence[Setting]:
         return ()
 
+    def wire_of(self, system: str) -> str:
+        return ""
+
     def backend_of(self, system: str, client: str) -> str:
         return ""
 

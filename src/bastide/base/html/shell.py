@@ -153,9 +153,14 @@ def has_page(manifest: Manifest) -> bool:
     return any(row.path == "/" for row in _pages(manifest))
 
 
-def shell_line(manifest: Manifest) -> str:
-    """Its line to try, unless that is to open it in a browser, which a page has a link for."""
-    return "" if manifest.try_line.startswith("open ") else manifest.try_line
+def shell_line(manifest: Manifest, *, http: str, wire: str) -> str:
+    """Its line to try, unless that is to open it in a browser, which a page has a link for, or a
+    wire door that is not open.
+    """
+    line = manifest.try_line
+    if line.startswith("open ") or ("{wire}" in line and not wire):
+        return ""
+    return line.format(http=http, wire=wire)
 
 
 class _Seen:
@@ -207,8 +212,9 @@ class _Seen:
 
     def lines(self) -> Iterable[TryLine]:
         for manifest in self._town.manifests:
-            if line := shell_line(manifest):
-                yield TryLine(manifest.name, line.format(http=self._address(manifest)))
+            wire = self._town.wire_of(manifest.name)
+            if line := shell_line(manifest, http=self._address(manifest), wire=wire):
+                yield TryLine(manifest.name, line)
 
     def places(self) -> Iterable[Link]:
         """The console's pages, and what the town says of itself."""

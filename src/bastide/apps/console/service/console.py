@@ -117,7 +117,7 @@ class Console:
             stands_on=self.town.needs_of(name),
             carries=[m.name for m in self.town.manifests if name in self.town.needs_of(m.name)],
             calls_per_s=self.counts.per_s(name),
-            try_line=shell_line(manifest).format(http=address),
+            try_line=shell_line(manifest, http=address, wire=self.town.wire_of(manifest.name)),
         )
 
     def _publish(self, name: str) -> None:

@@ -1,0 +1,1 @@
+"""The broker: what stands behind the wire door and the embedded backends."""
