@@ -1,4 +1,5 @@
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,7 @@ def wanted(directory: Path, program: str, **brokers: str) -> suite.Wanted:
     (directory / "test-runner").chmod(0o755)
     (directory / "runs").mkdir()
     change = Change(("0001",), "a", "b", "with b")
-    return suite.Wanted(directory, directory / "runs", brokers, False, 1.0, [change])
+    return suite.Wanted(directory, directory / "runs", brokers, 1.0, [change])
 
 
 def test_a_file_is_run_with_its_number_its_broker_and_without_ci(
@@ -183,6 +184,18 @@ def test_what_is_not_ours_is_not_run(tmp_path: Path) -> None:
     assert outcome == Outcome(file.name, State.NOT_OURS, reason=tests.NOT_OURS["0097"])
 
 
+def test_a_broker_that_is_not_there_is_told_before_anything_runs() -> None:
+    with socket.socket() as bound:  # it does not listen
+        bound.bind(("127.0.0.1", 0))
+        broker = f"127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(SystemExit, match=f"nothing answers at {broker}"):
+            suite.check_answers(broker)
+        bound.listen()
+        suite.check_answers(broker)
+    with pytest.raises(SystemExit, match="nothing answers at localhost"):
+        suite.check_answers("localhost")
+
+
 OUTCOMES = [
     Outcome("0001-multiobj", State.PASSED, 2.0),
     Outcome("0002-unkpart", State.FAILED, 3.0, "not that | this\nmore"),
@@ -205,7 +218,7 @@ def test_the_lines_name_each_file_and_count_the_states() -> None:
 
 def test_the_page_says_what_passed_what_did_not_and_what_was_changed() -> None:
     files = [File(outcome.name, []) for outcome in OUTCOMES] + [File("0000-unittests", [])]
-    page = report.page("bastide 0.1", "In full.", OUTCOMES, files)
+    page = report.page("bastide 0.1", "Run alone.", OUTCOMES, files)
     assert page.startswith("# librdkafka's own tests, against bastide 0.1\n")
     assert "has 5 files of tests. 1 of them" in page
     assert "**2 passed: 66 in a hundred**, 1 of them as they" in page
