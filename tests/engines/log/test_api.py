@@ -20,7 +20,7 @@ from bastide.engines.log.contract import (
 from bastide.engines.log.core.assigned import assigned
 from bastide.engines.log.core.batches import header_of, made, marker
 from bastide.engines.log.service.lags import POINTS_MAX
-from bastide.engines.log.wire.codec.consumer import encode_assignment
+from tests.engines.log.consumer_kit import encode_assignment
 from tests.engines.log.doors_kit import DoorsOfLog, doors_of_log
 
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bastide.engines.log.wire.codec.calls import encode_request
-from bastide.engines.log.wire.codec.consumer import (
+from bastide.engines.log.wire.codec.messages.table import APIS
+from tests.engines.log.codec_kit import Message, bodies, name_of
+from tests.engines.log.consumer_kit import (
     decode_assignment,
     decode_subscription,
     encode_assignment,
     encode_subscription,
 )
-from bastide.engines.log.wire.codec.messages.table import APIS
-from tests.engines.log.codec_kit import Message, bodies, name_of
 
 SUBJECTS = (
     *("admin", "commit", "coordination", "fetch", "group", "metadata", "offset", "produce"),

@@ -2,14 +2,14 @@
 
 import pytest
 
-from bastide.engines.log.wire.codec.consumer import (
+from bastide.engines.log.wire.codec.errors import Malformed
+from tests.engines.log.consumer_kit import (
     VERSION_MAX,
     decode_assignment,
     decode_subscription,
     encode_assignment,
     encode_subscription,
 )
-from bastide.engines.log.wire.codec.errors import Malformed
 
 OWNED = [{"topic": "town.news", "partitions": [0, 3]}]
 SUBSCRIBED = {

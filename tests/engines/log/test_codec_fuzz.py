@@ -15,12 +15,12 @@ from bastide.engines.log.wire.codec.calls import (
     decode_response,
     encode_request,
 )
-from bastide.engines.log.wire.codec.consumer import decode_assignment, decode_subscription
 from bastide.engines.log.wire.codec.errors import ApiUnknown, Malformed, VersionUnsupported
 from bastide.engines.log.wire.codec.messages.groups import DESCRIBE_GROUPS
 from bastide.engines.log.wire.codec.messages.records import FETCH, PRODUCE
 from bastide.engines.log.wire.codec.primitives import uvarint
 from tests.engines.log.codec_kit import MESSAGES, filled, name_of
+from tests.engines.log.consumer_kit import decode_assignment, decode_subscription
 
 ROUNDS = int(os.environ.get("BASTIDE_TEST_ROUNDS", "1"))
 SEED = int(os.environ.get("BASTIDE_TEST_SEED", "5"))
