@@ -28,9 +28,9 @@ HEADINGS = (
     *("What", "Why", "Contract", "Design", "Numbers", "Limits", "Failure modes", "Sources"),
 )
 NAMES_REFUSED = {"util", "utils", "helper", "helpers", "manager", "common", "misc", "data", "info"}
-# system, verb, client, outcome: calls; door, status: HTTP; task: background work. A label is never
-# a key, a user or a path, or the number of series would grow with use.
-LABELS = {"system", "verb", "client", "outcome", "door", "status", "task", "backend"}
+# system, verb, client, outcome: calls; door, status: HTTP; task: background work; group: who hears
+# on the bus. A label is never a key, a user or a path, or the number of series would grow with use.
+LABELS = {"system", "verb", "client", "outcome", "door", "status", "task", "group", "backend"}
 
 # Where files may be opened without base.rt's disk, beside rt itself and backends: what a person's
 # command, a measurement or a program of its own reads; what the package ships; town.json.

@@ -12,6 +12,7 @@ SYSTEMS = (
     "bastide.engines.cache",
     "bastide.engines.pubsub",
     "bastide.engines.log",
+    "bastide.engines.bus",
     "bastide.apps.shortener",
     "bastide.apps.console",
 )

@@ -3,14 +3,15 @@
 open_town ── for each manifest, in order
                grants: for each of its needs, what was opened for that contract, counted for it;
                        of an engine with backends, a view on the backend that this client's URL
-                       names
-               open:   manifest.open(use), then its workers
+                       names; of one with a hub, a view that stands on this client's own views
+               open:   manifest.open(use), then its workers, then what it hears of the bus
 """
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ import msgspec
 
 from bastide.base import settings
 from bastide.base.errors import Invalid, Refusal, Unavailable
+from bastide.base.events import Consume
 from bastide.base.manifest import (
     Backend,
     Health,
@@ -34,6 +36,7 @@ from bastide.base.metrics import counted
 from bastide.base.rt.runtime import Runtime, run_on
 from bastide.base.settings import PREFIX, BackendUrl, Setting, parse_url, prefix_of
 from bastide.base.work import Task
+from bastide.engines.bus.contract import Bus
 from bastide.parts.http.contract import HTTP_PREFIX, HttpSettings
 from bastide.systems import SYSTEMS
 
@@ -84,7 +87,9 @@ class Town:
         self.environ = environ
         self._providers = {m.provides: m for m in self.manifests}
         self._shared: dict[type, object] = {}
+        self._views: dict[tuple[str, str], object] = {}  # by engine and client
         self._backends: dict[tuple[str, str], object] = {}
+        self._hubs: dict[str, object] = {}
         self._serving: list[Opened] = []  # backends that strangers speak to
         self._stack = AsyncExitStack()
 
@@ -120,7 +125,9 @@ class Town:
 
     async def open(self) -> None:
         for manifest in self.manifests:
-            if not manifest.backends:
+            if manifest.hub:
+                await self._open_hub(manifest)
+            elif not manifest.backends:
                 served = await self._open(manifest, client=manifest, backend=None)
                 self._shared[manifest.provides] = served
             elif serves_wire(manifest, self.environ):
@@ -129,6 +136,8 @@ class Town:
     def behind_wire(self, system: str) -> object:
         """What the system's doors are bound to, and its wire door speaks for."""
         manifest = next(m for m in self.manifests if m.name == system)
+        if manifest.hub:
+            return self._hubs[system]
         if not manifest.backends:
             return self.served(system)
         return self._backends[system, self._url(manifest, manifest).text]
@@ -137,33 +146,49 @@ class Town:
         await self._stack.aclose()
 
     async def _open(self, manifest: Manifest, *, client: Manifest, backend: object) -> Any:
-        granted = {need: await self._grant(need, manifest) for need in manifest.needs}
+        granted = {need: await self._grant(need, manifest, client) for need in manifest.needs}
         use = self._use(manifest, client=client, granted=granted, backend=backend)
         served = await self._stack.enter_async_context(manifest.open(use))
         self._stack.push_async_callback(use.crew.stop)
         self.opened.append(Opened(manifest, client, served, use))
         for dotted in manifest.workers:
             _employ(dotted, served, use)
+        for row in manifest.consumes:
+            _subscribe(row, served, use)
         return served
 
-    async def _grant(self, need: type, client: Manifest) -> object:
+    async def _grant(self, need: type, asking: Manifest, client: Manifest) -> object:
+        """What `asking` gets, which is being opened for `client`: mostly for itself."""
         engine = self._providers.get(need)
-        if engine is None or self.manifests.index(engine) >= self.manifests.index(client):
-            wanted = f"{client.name} needs {need.__name__}"
+        if engine is None or self.manifests.index(engine) >= self.manifests.index(asking):
+            wanted = f"{asking.name} needs {need.__name__}"
             raise Miswired(f"{wanted}, which no system above it in systems.py provides")
-        if engine.backends:
-            backend = await self._backend(engine, self._url(engine, client))
-            served = await self._open(engine, client=client, backend=backend)
-        else:
-            served = self._shared[need]
+        is_viewed = engine.backends or engine.hub
+        served = await self._view(engine, client) if is_viewed else self._shared[need]
         return counted(
             need,
             served,
             system=engine.name,
-            client=client.name,
+            client=asking.name,
             registry=self.runtime.metrics,
             monotonic=self.runtime.clock.monotonic,
         )
+
+    async def _view(self, engine: Manifest, client: Manifest) -> object:
+        """What a client has of an engine, once, whoever asks for it."""
+        key = (engine.name, client.name)
+        if key not in self._views:
+            if engine.hub:
+                shared = self._hubs[engine.name]
+            else:
+                shared = await self._backend(engine, self._url(engine, client))
+            self._views[key] = await self._open(engine, client=client, backend=shared)
+        return self._views[key]
+
+    async def _open_hub(self, engine: Manifest) -> None:
+        use = self._use(engine, client=engine, granted={}, backend=None)
+        self._hubs[engine.name] = await self._stack.enter_async_context(load(engine.hub)(use))
+        self._stack.push_async_callback(use.crew.stop)
 
     async def _backend(self, engine: Manifest, url: BackendUrl) -> object:
         """One for each distinct URL of an engine."""
@@ -286,12 +311,23 @@ def settings_of(manifest: Manifest) -> Sequence[Setting]:
         schemes = ", ".join(manifest.backends)
         meaning = f"backend for every client ({schemes})"
         found.append(Setting(f"{prefix}_URL", manifest.backend_default, meaning))
-    by_contract = {m.provides: m for m in all_manifests()}
-    for engine in (by_contract[need] for need in manifest.needs):
-        if engine.backends:
-            meaning = f"backend of {engine.name} for this system alone"
-            found.append(Setting(backend_variables(engine, manifest)[0], "", meaning))
+    for engine in _viewed_by(manifest):
+        meaning = f"backend of {engine.name} for this system alone"
+        found.append(Setting(backend_variables(engine, manifest)[0], "", meaning))
     return found
+
+
+def _viewed_by(manifest: Manifest) -> Sequence[Manifest]:
+    """Engines of whose backends the system has views, also those on which its views of others
+    stand. An engine with a hub has none for itself.
+    """
+    by_contract = {m.provides: m for m in all_manifests()}
+    asked = [] if manifest.hub else [by_contract[need] for need in manifest.needs]
+    found: dict[str, Manifest] = {}
+    for engine in asked:
+        below = [by_contract[need] for need in engine.needs] if engine.hub else [engine]
+        found |= {one.name: one for one in below if one.backends}
+    return list(found.values())
 
 
 def all_settings() -> Mapping[str, Sequence[Setting]]:
@@ -352,6 +388,13 @@ def _opener(url: BackendUrl, row: Backend) -> Any:
 def _employ(dotted: str, served: Any, use: Use) -> None:
     worker = load(dotted)
     use.spawn(worker.__name__, lambda: worker(served))
+
+
+def _subscribe(row: Consume, served: Any, use: Use) -> None:
+    bus = use(Bus)
+    handler = partial(load(row.handler), served) if row.handler else None
+    calls = partial(load(row.calls), served) if row.calls else None
+    use.spawn(row.group, lambda: bus.consume(row, handler, calls))
 
 
 async def _health(opened: Opened) -> Health:

@@ -5,8 +5,9 @@ systems, `town.py` opens them from the ground up and hands each a `Use`; a syste
 its manifest does not name is wired wrongly, and the town does not start.
 
 An engine with backends is opened once per client, on that client's view of a backend; a backend is
-opened once per distinct URL. Everything else is opened once. What `use(Contract)` returns is
-counted for its client.
+opened once per distinct URL. An engine with a hub is opened once per client too, on what of other
+engines is the client's own: on its database, say. Everything else is opened once. What
+`use(Contract)` returns is counted for its client.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import msgspec
 
 from bastide.base import settings
+from bastide.base.events import Consume, EventTopic
 from bastide.base.rt.runtime import Runtime
 from bastide.base.settings import Setting
 from bastide.base.work import Crew, Task, Work
@@ -106,6 +108,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     settings: type[msgspec.Struct] | None = None
     backends: Mapping[str, Backend] = {}
     backend_default: str = ""
+    hub: str = ""
+    publishes: Sequence[EventTopic] = ()
+    consumes: Sequence[Consume] = ()
     migrations: str = ""
     doors: Sequence[str] = ()
     workers: Sequence[str] = ()
@@ -157,7 +162,8 @@ class TownView(Protocol):
 class Use:
     """Handed to a system while it opens: what its manifest says it needs, and what is its own.
 
-    `client` is the system that an engine with backends is being opened for; else the system itself.
+    `client` is the system that an engine with backends or a hub is being opened for; else the
+    system itself.
     """
 
     def __init__(
@@ -203,7 +209,7 @@ class Use:
         return settings.read(type_, settings.prefix_of(self.manifest.name), self.environ)
 
     def backend(self, type_: type[T]) -> T:
-        """The backend that this client's URL names, open."""
+        """The backend that this client's URL names, or the engine's hub, open."""
         assert isinstance(self._backend, type_), f"{self.manifest.name} opened {self._backend!r}"
         return self._backend
 
@@ -212,7 +218,7 @@ class Use:
         engine = next(m for m in self.town.manifests if m.provides is contract)
         if not engine.backends:
             return "process"
-        url = settings.parse_url(self.town.backend_of(engine.name, self.manifest.name))
+        url = settings.parse_url(self.town.backend_of(engine.name, self.client.name))
         reach = engine.backends[url.scheme].reach
         in_data = reach == "machine" and not url.location  # which one process holds
         return "process" if in_data else reach

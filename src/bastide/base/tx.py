@@ -155,21 +155,6 @@ class Tx(Protocol):
         """`run` for each of `rows`, in one round trip where the engine can."""
         ...
 
-    async def publish(self, topic: str, key: str, event: bytes) -> None:
-        """An outbox row: the event leaves if, and only if, this transaction commits."""
-        ...
-
-    async def hear(self, source: str, partition: int, seq: int) -> bool:
-        """Whether `seq` is above all that was heard from (source, partition); if so it is kept.
-
-        False: the event's effect is in this database already, so skip it.
-        """
-        ...
-
-    async def heard(self, source: str, partition: int) -> int:
-        """The highest seq heard; -1 if none."""
-        ...
-
 
 class Once(msgspec.Struct, Generic[R], frozen=True):
     """A request that may be repeated: `key` names it, `fingerprint` is a hash of all it asks for.

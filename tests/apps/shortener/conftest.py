@@ -3,12 +3,15 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from httpx import AsyncClient, Response
 
+from bastide.apps.shortener.contract import CLICKS, LINKS
 from bastide.testing.town import RaisedTown, raised
+from tests.engines.cache.kit import eventually
 
 RaisedWith = Callable[..., Awaitable["Visitor"]]
 LONG = "https://example.com/a/long/address?with=query"
@@ -57,6 +60,18 @@ class Visitor:
         headers = bearer(key) | ({"idempotency-key": repeat} if repeat else {})
         asked = {"links": links, **more}
         return await self.client.post("/api/links/import", json=asked, headers=headers)
+
+
+def bus_of(town: RaisedTown) -> Any:
+    """The shortener's own."""
+    opened = [(o.manifest.name, o.client.name, o.served) for o in town.town.opened]
+    return next(served for name, client, served in opened if (name, client) == ("bus", "shortener"))
+
+
+async def settle(town: RaisedTown) -> None:
+    """Returns when clicks are counted, and the cache has heard of every change."""
+    for topic, group in ((CLICKS, "counts"), (LINKS, "cache")):
+        await eventually(partial(bus_of(town).settled, topic, group))
 
 
 def bearer(key: str | None) -> dict[str, str]:

@@ -10,7 +10,8 @@ from bastide.apps.shortener.bench import running_town
 from bastide.apps.shortener.manifest import shared_alike
 from bastide.base.faults import armed, failing
 from bastide.base.metrics import exposition
-from tests.apps.shortener.conftest import LONG, bearer, clean_engines
+from bastide.engines.log.contract import LogAway
+from tests.apps.shortener.conftest import LONG, bearer, clean_engines, settle
 
 DAY_S = 24 * 3600
 
@@ -106,64 +107,18 @@ async def test_what_was_taken_back_is_not_answered_once(verb, visitor):
 
 
 @pytest.mark.box("shortener.cache")
-async def test_a_change_whose_answer_is_lost_is_purged_by_whoever_finds_its_note(visitor, town):
-    """Who changes a link and dies before the cache has let go has left a note in the commit."""
+async def test_a_change_whose_answer_is_lost_is_heard_by_the_cache(visitor, town):
+    """Who changes a link and dies before the cache has let go has told of it in the commit."""
     made = await visitor.made()
-    code, shortener = made["short_code"], town.served("shortener")
+    code = made["short_code"]
+    await settle(town)
     assert (await visitor.follow(code)).status_code == 302
-    with armed("sql.after_commit", failing(OSError(errno.EIO, "lost"))):
-        reply = await visitor.change(code, made["manage_key"], disabled=True)
-    assert reply.status_code == 503
-    assert (await visitor.follow(code)).status_code == 302  # nobody was told that it is off
-    town.clock.advance(1.5)
-    await shortener.upkeep.purge_changed()
-    assert (await visitor.follow(code)).status_code == 410
-    commits = []
-    with armed("sql.before_commit", lambda: commits.append(1)):
-        await shortener.upkeep.purge_changed()
-    assert not commits, "no note is left"
-
-
-@pytest.mark.box("shortener.cache")
-async def test_who_purges_drops_no_note_but_its_own(visitor, town):
-    """Two change one link in the same moment; one of them dies before the cache has let go."""
-    made = await visitor.made()
-    code, key, shortener = made["short_code"], made["manage_key"], town.served("shortener")
-
-    async def dies() -> None:
+    with armed("bus.fetched", failing(LogAway("held"))):
         with armed("sql.after_commit", failing(OSError(errno.EIO, "lost"))):
-            assert (await visitor.change(code, key, disabled=True)).status_code == 503
-
-    lookup, changed = shortener._lookup, []
-    let_go = lookup.let_go
-
-    async def let_go_and_lose(codes) -> None:
-        await let_go(codes)
-        if not changed:
-            changed.append(1)
-            assert (await visitor.follow(code)).status_code == 302  # it is cached again
-            await dies()
-
-    lookup.let_go = let_go_and_lose
-    await visitor.change(code, key, title="x")
-    assert (await visitor.follow(code)).status_code == 302  # nobody was told that it is off
-    town.clock.advance(2)
-    await shortener.upkeep.purge_changed()
-    assert (await visitor.follow(code)).status_code == 410
-
-
-@pytest.mark.box("shortener.cache")
-async def test_a_commit_that_outlives_its_request_is_purged(visitor, town):
-    """Notes are looked for while such a commit may be on its way."""
-    made = await visitor.made()
-    code, shortener = made["short_code"], town.served("shortener")
-    assert (await visitor.follow(code)).status_code == 302
-    await shortener.upkeep.purge_changed()
-    with armed("sql.after_commit", failing(OSError(errno.EIO, "lost"))):
-        await visitor.change(code, made["manage_key"], disabled=True)
-    await shortener.upkeep.purge_changed()  # the note is young: its maker may be at it
-    town.clock.advance(60)
-    await shortener.upkeep.purge_changed()
+            reply = await visitor.change(code, made["manage_key"], disabled=True)
+        assert reply.status_code == 503
+        assert (await visitor.follow(code)).status_code == 302  # nobody was told that it is off
+    await settle(town)
     assert (await visitor.follow(code)).status_code == 410
 
 

@@ -23,7 +23,7 @@ from bastide.apps.shortener.core.exports import (
     header_line,
     read_csv,
 )
-from bastide.apps.shortener.core.instants import instant_of, text_of
+from bastide.base.instants import instant_of, text_of
 
 EXPORTS = Path(__file__).with_name("exports")
 INPUT_BYTES_MAX = 4 << 20

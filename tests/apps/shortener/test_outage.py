@@ -6,14 +6,13 @@ wait in the journal. What needs the database refuses, in time.
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 
-from bastide.apps.shortener.tables import PURGES
-from bastide.base.errors import Unavailable
+from bastide.apps.shortener.contract import LINKS
 from bastide.testing.town import raised
-from tests.apps.shortener.conftest import LONG, Visitor, bearer
+from tests.apps.shortener.conftest import LONG, Visitor, bearer, bus_of
 from tests.base.told import health_of
 from tests.engines.cache.kit import eventually
 from tests.engines.sql.conftest import own_server, postgres_url  # noqa: F401 (fixtures)
@@ -130,7 +129,6 @@ async def test_a_change_that_the_cache_can_not_be_told_is_in_doubt_until_it_can(
     async with shortener_on(BASTIDE_CACHE_URL=f"{redis.url}?connect_s=0.2") as visitor:
         made = await visitor.made()
         code, key = made["short_code"], made["manage_key"]
-        shortener = visitor.town.served("shortener")
         await visitor.follow(code)
         redis.stop()
         asked = {
@@ -143,14 +141,11 @@ async def test_a_change_that_the_cache_can_not_be_told_is_in_doubt_until_it_can(
         assert problem(reply) == (503, "cache-away")
         assert reply.json()["facts"]["outcome"] == "unknown"
         redis.start()
-        visitor.town.clock.advance(1.5)  # a note is taken up by others after a second
 
-        async def is_purged():
-            with suppress(Unavailable):
-                await shortener.upkeep.purge_changed()
-            return not await shortener._db.fetch(PURGES, limit=1)
+        async def is_heard():
+            return await bus_of(visitor.town).settled(LINKS, "cache")
 
-        await eventually(is_purged, within_s=HEALS_WITHIN_S)
+        await eventually(is_heard, within_s=HEALS_WITHIN_S)
         for _ in range(3):
             found = await visitor.follow(code)
             assert found.status_code == 410 or found.headers["location"] == OTHER

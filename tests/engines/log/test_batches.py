@@ -190,7 +190,7 @@ def test_a_header_without_a_value_is_one_of_no_bytes():
     theirs = in_c.DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
     theirs.append(0, NOW_MS, None, b"v", [("name", None), ("other", b"x")])
     [(_, _, record)] = entries_of(bytes(theirs.build()))
-    assert record.headers == [("name", b""), ("other", b"x")]
+    assert record.headers == (("name", b""), ("other", b"x"))
 
 
 # --- what comes in ------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 import asyncio
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from bastide.base.rt.disk import SystemDisk
+from bastide.base.rt.runtime import Runtime
 from bastide.engines.log.contract import Lag, Place, Topic, TopicMissing
 from bastide.engines.log.core.codes import Code
 from bastide.engines.log.core.transactions import Phase
@@ -55,6 +57,19 @@ async def test_topics_and_records_are_there_again_and_go_on(lives):
         assert await opened.log.append(CLICKS, some(1, first=10)) == [Place(CLICKS, 0, 10)]
     async with lives() as opened:
         assert values(await read_all(opened.log, CLICKS)) == [b"%d" % n for n in range(11)]
+
+
+async def test_a_log_keeps_its_name_until_its_directory_is_emptied(lives, disk_places):
+    async with lives() as opened:
+        name = await opened.log.identity()
+    async with lives() as opened:
+        await opened.log.append(CLICKS, some(1))
+        assert await opened.log.identity() == name
+    async with lives() as opened:
+        assert await opened.log.identity() == name
+    shutil.rmtree(disk_places.data / "log")
+    async with lives() as opened:
+        assert await opened.log.identity() not in (name, "")
 
 
 async def test_groups_go_on_where_they_committed_and_their_generations_never_fall(lives):
@@ -290,3 +305,101 @@ async def test_deleting_records_that_a_power_cut_takes_hides_none_that_come_late
         async with asyncio.timeout(PATIENCE_S):
             [place] = await opened.log.append(CLICKS, some(1, first=99))
         assert values(await opened.log.read(CLICKS, 0, place.offset)) == [b"99"]
+
+
+class HeldDisk(SystemDisk):
+    """Nothing is synced while it is held."""
+
+    def __init__(self):
+        super().__init__()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    def open(self, path, *, create=False):
+        return HeldFile(super().open(path, create=create), self.free)
+
+    @contextmanager
+    def held(self):
+        self.free.clear()
+        try:
+            yield
+        finally:
+            self.free.set()
+
+
+class HeldFile:
+    def __init__(self, file, free):
+        self._file, self._free = file, free
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    async def sync(self):
+        await self._free.wait()
+        await self._file.sync()
+
+
+@pytest.fixture
+def held_disk():
+    return HeldDisk()
+
+
+async def test_a_system_of_the_town_reads_nothing_that_a_power_cut_can_take(disk_places, held_disk):
+    async with disk_places.open(runtime=Runtime(disk=held_disk)) as opened, wired(opened) as client:
+        log = opened.log
+        await log.append(CLICKS, some(2))
+        async with log.member("g", [CLICKS]) as member:
+            assert len(await member.poll()) == 2
+            waiting = [
+                asyncio.create_task(log.read(CLICKS, 0, 2, wait_s=PATIENCE_S)),
+                asyncio.create_task(member.poll(wait_s=PATIENCE_S)),
+            ]
+            with held_disk.held():
+                appending = asyncio.create_task(log.append(CLICKS, some(1, first=2)))
+                row = await client.fetch(CLICKS, 2)
+                assert row["high_watermark"] == 3  # a client of Kafka's sees it
+                assert not await log.read(CLICKS, 0, 2)
+                assert (await log.ends(CLICKS))[0].next == 2
+                assert await log.offset_at(CLICKS, 0, 1 << 50) == 2
+                assert (await log.lag("g"))[0].next == 2
+                assert not any(task.done() for task in [*waiting, appending])
+            async with asyncio.timeout(PATIENCE_S):
+                assert [values(found) for found in await asyncio.gather(*waiting)] == [[b"2"]] * 2
+                assert [place.offset for place in await appending] == [2]
+            assert (await log.ends(CLICKS))[0].next == 3
+
+
+async def test_an_offset_that_the_town_keeps_is_never_ahead_of_what_a_power_cut_leaves(
+    disk_places, cut, held_disk
+):
+    async with disk_places.open(runtime=Runtime(disk=held_disk)) as opened, wired(opened) as client:
+        await client.make(TOPIC)
+        assert await client.produce(TOPIC, batch_of(b"0")) == (Code.NONE, 0)
+        cut.keep()
+        with held_disk.held():
+            assert await client.produce(TOPIC, batch_of(b"lost"), acks=1) == (Code.NONE, 1)
+            kept = (await opened.log.read(TOPIC, 0, 0))[-1].offset + 1
+            assert kept == (await opened.log.ends(TOPIC))[0].next == 1
+    cut()
+    async with disk_places.open() as opened, wired(opened) as client:
+        assert await client.produce(TOPIC, batch_of(b"1")) == (Code.NONE, 1)
+        assert values(await opened.log.read(TOPIC, 0, kept)) == [b"1"]
+
+
+async def test_what_a_client_appends_for_the_page_cache_alone_is_synced_when_the_town_reads(
+    disk_places,
+):
+    async with disk_places.open() as opened, wired(opened) as client:
+        await client.make(TOPIC)
+        partition = await opened.node.broker.partition(TOPIC, 0)
+        for n in range(3):
+            batch = batch_of(b"%d" % n)
+            assert await client.produce(TOPIC, batch, acks=1) == (Code.NONE, n)
+        assert not await opened.log.read(TOPIC, 0, 0)  # which asks for a sync
+        await until(lambda: partition.durable() == 3)
+        assert values(await opened.log.read(TOPIC, 0, 0)) == [b"0", b"1", b"2"]
+        waiting = asyncio.create_task(opened.log.read(TOPIC, 0, 3, wait_s=PATIENCE_S))
+        await asyncio.sleep(0)
+        assert await client.produce(TOPIC, batch_of(b"3"), acks=1) == (Code.NONE, 3)
+        async with asyncio.timeout(PATIENCE_S):
+            assert values(await waiting) == [b"3"]

@@ -63,7 +63,7 @@ def settings():
 
 @pytest.fixture
 async def wired(settings, doors, listed):
-    async with Places("memory", None).open(**settings) as opened, served(opened) as port:
+    async with Places("memory://", None).open(**settings) as opened, served(opened) as port:
         yield Wired(opened, port, doors[0])
 
 
@@ -263,7 +263,7 @@ async def test_what_asks_for_no_answer_is_appended_though_its_client_leaves_at_o
         client.writer.close()
         await client.writer.wait_closed()
     partition = await wired.opened.node.broker.partition(TOPIC, 0)
-    await until(lambda: partition.next == 20)
+    await until(lambda: partition.durable() == 20)
     assert values(await read_all(wired.log, TOPIC)) == [b"%d" % n for n in range(20)]
 
 
@@ -275,11 +275,11 @@ async def test_a_client_that_leaves_while_it_waits_leaves_nothing_behind(wired, 
     async with wired.connect() as client:
         for _ in range(3):
             client.send("fetch", **fetched(CLICKS, 1, wait_ms=FOREVER_MS))
-        await until(lambda: partition._waiting)
+        await until(lambda: partition._written._listening)
         if way == "closes":
             client.writer.close()
             await client.writer.wait_closed()
-    await until(lambda: asyncio.all_tasks() <= before and not partition._waiting)
+    await until(lambda: asyncio.all_tasks() <= before and not partition._written._listening)
     assert not wired.door.connections
     assert wired.door.held_bytes == 0
 

@@ -3,38 +3,76 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from bastide.engines.log.contract import Record
+from bastide.engines.log.contract import Record, Topic
 from bastide.town import open_town
+from tests.engines.log.kafka_kit import kafka_tools
 
 PATIENCE_S = 20
 
 
 class Opened:
-    """`log` is the owner's view; `view` gives another system's."""
+    """`log` is the owner's view; `view` gives another system's; `node` and `backend` are there for
+    a broker of ours.
+    """
 
-    def __init__(self, town):
+    def __init__(self, town, tools):
         self.town = town
         self.log = town.served("owner").engine
-        self.backend = town.behind_wire("log")
-        self.node = self.backend.node
+        self.tools = tools
+
+    @property
+    def backend(self):
+        return self.town.behind_wire("log")
+
+    @property
+    def node(self):
+        return self.backend.node
 
     def view(self, client):
-        return self.backend.view(client)
+        return self.tools.view(client)
+
+
+class OurTools:
+    """What an operator does to a topic, on a broker of ours."""
+
+    def __init__(self, town):
+        self._backend = town.behind_wire("log")
+        self._broker = self._backend.node.broker
+
+    def view(self, client):
+        return self._backend.view(client)
+
+    async def delete_below(self, topic, number, offset):
+        await (await self._broker.partition(topic, number)).delete_below(offset)
+
+    async def grow(self, topic, count):
+        await self._broker.change(Topic(topic, partitions=count))
+
+    async def delete(self, topic):
+        await self._broker.delete(topic)
 
 
 class Places:
-    """Opens the town at one URL; `file://` finds again what it had."""
+    """Opens the town at one URL; all but `memory://` find again what they had."""
 
-    def __init__(self, scheme, data):
-        self.scheme = scheme
+    def __init__(self, url, data):
+        self.url = url
         self.data = data
+
+    @property
+    def is_kafka(self):
+        return self.url.startswith("kafka:")
 
     @asynccontextmanager
     async def open(self, runtime=None, **settings):
         found = {f"BASTIDE_LOG_{name.upper()}": str(value) for name, value in settings.items()}
-        environ = {"BASTIDE_LOG_URL": f"{self.scheme}://", **found}
+        environ = {"BASTIDE_LOG_URL": self.url, **found}
         async with open_town(["owner"], environ, data=self.data, runtime=runtime) as town:
-            yield Opened(town)
+            if not self.is_kafka:
+                yield Opened(town, OurTools(town))
+                return
+            async with kafka_tools(self.url, partitions=settings.get("partitions", 1)) as tools:
+                yield Opened(town, tools)
 
 
 def some(count, first=0, key=None):

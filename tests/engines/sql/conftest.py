@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from bastide.base.settings import parse_url
 from bastide.base.tx import Statement, among, changes
+from bastide.engines.sql import tables
 from bastide.engines.sql.backends.sqlite.backend import open_memory, open_sqlite
 from bastide.engines.sql.contract import Migrations
 from bastide.engines.sql.service import Sql
@@ -129,16 +130,8 @@ def bank():
             ),
             Note,
         ),
-        outbox=Statement(_text_of("outbox", "topic", "key", "event"), lambda *row: row),
-        once=Statement(_text_of("once", "key"), str),
+        once=Statement(select(tables.once.c.key).order_by(tables.once.c.key), str),
     )
-
-
-def _text_of(name, *columns):
-    from bastide.engines.sql import tables
-
-    table = getattr(tables, name)
-    return select(*(table.c[column] for column in columns)).order_by(*table.primary_key)
 
 
 class Databases:

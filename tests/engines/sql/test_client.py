@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from bastide.base.tx import Duplicate
+from bastide.base.tx import Duplicate, Once
 
 # In a process of its own: two SQLite libraries in one process would undo each other's locks.
 SQLITE3 = """
@@ -120,12 +120,12 @@ async def test_bodies_and_another_client_lose_none_of_each_other_s_updates(durab
 
 
 @pytest.mark.shows("sql.client")
-async def test_another_client_finds_what_is_to_be_published(durable, bank, url):
+async def test_another_client_finds_the_replies_that_were_kept(durable, bank, url):
     async def body(tx):
-        for n in range(3):
-            await tx.publish("links", f"k{n}", b"created")
+        return 7
 
     async with durable.open() as sql, client_beside(durable, url) as other:
-        await sql.transact(body)
-        rows = await other.run("SELECT topic, key FROM outbox ORDER BY 1, 2")
-        assert rows == [("links", f"k{n}") for n in range(3)]
+        for n in range(3):
+            await sql.transact(body, once=Once(f"k{n}", b"f", int))
+        rows = await other.run("SELECT key, length(reply) FROM once ORDER BY 1")
+        assert rows == [(f"k{n}", len(b"7")) for n in range(3)]

@@ -435,55 +435,6 @@ async def seven(tx):
     return 7
 
 
-# events
-
-
-async def test_an_event_leaves_only_with_its_transaction(sql, bank):
-    async def good(tx):
-        await tx.publish("opened", "1", b"a")
-
-    async def bad(tx):
-        await tx.publish("opened", "2", b"b")
-        raise NotFound("no")
-
-    await asyncio.gather(sql.transact(good), sql.transact(bad), return_exceptions=True)
-    assert await sql.fetch(bank.outbox) == [("opened", "1", b"a")]
-
-
-async def test_what_is_heard_rises_and_tells_what_to_skip(sql):
-    async def body(tx):
-        answers = [await tx.heard("links", 0)]
-        answers += [await tx.hear("links", 0, seq) for seq in (0, 1, 1, 0, 5, 4)]
-        answers += [await tx.heard("links", 0), await tx.heard("links", 1)]
-        return answers
-
-    assert await sql.transact(body) == [-1, True, True, False, False, True, False, 5, -1]
-
-
-async def test_what_was_heard_in_a_refused_body_is_heard_again(sql):
-    async def bad(tx):
-        await tx.hear("links", 0, 3)
-        raise NotFound("no")
-
-    async def good(tx):
-        return await tx.hear("links", 0, 3)
-
-    with pytest.raises(NotFound):
-        await sql.transact(bad)
-    assert await sql.transact(good)
-
-
-async def test_one_event_heard_by_many_at_once_has_one_effect(sql, bank):
-    await open_accounts(sql, bank, 1, balance=0)
-
-    async def body(tx):
-        if await tx.hear("links", 0, 1):
-            await tx.run(bank.add, of=1, amount=1)
-
-    await asyncio.gather(*(sql.transact(body) for _ in range(10)))
-    assert (await sql.one(bank.get, id=1)).balance == 1
-
-
 # reads
 
 

@@ -8,6 +8,7 @@ import pytest
 from bastide.base.manifest import Manifest, Miswired, Use, load
 from bastide.base.rt.runtime import Runtime
 from bastide.base.settings import parse_url
+from bastide.base.tx import Once
 from bastide.engines.sql.backends.sqlite.backend import open_sqlite
 from bastide.engines.sql.contract import Database, Migrations
 from bastide.engines.sql.manifest import MANIFEST, open_sql
@@ -54,9 +55,10 @@ async def test_a_client_without_tables_has_the_frames(tmp_path):
         async with open_sql(use) as sql:
 
             async def body(tx):
-                return await tx.hear("a", 0, 1)
+                return 7
 
-            assert await sql.transact(body)
+            replies = [await sql.transact(body, once=Once("a", b"f", int)) for _ in range(2)]
+            assert replies == [7, 7]
             await use.crew.stop()
 
 

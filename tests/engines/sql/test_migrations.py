@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from bastide.base.tx import Statement, changes
+from bastide.base.tx import Once, Statement, changes
 from bastide.engines.sql import core, tables
 from bastide.engines.sql.contract import Migrations, SchemaNewer
+from tests.engines.sql.kit import open_accounts
 
 
 def steps(*more):
@@ -99,6 +100,124 @@ async def test_two_who_open_at_once_take_each_step_once(databases):
                 await sql.health()
 
         await asyncio.gather(*(opens() for _ in range(3)))
+
+
+# Whoever keeps rows in a client's database: `Database.migrate`.
+
+GUEST = "CREATE TABLE guests (id {key}, born {xact}, v TEXT NOT NULL)"
+
+
+def of_guest(databases, sql, row=int):
+    return Statement(text(on(databases, sql)), row)
+
+
+async def test_a_guest_s_tables_stand_beside_the_client_s_and_share_its_commit(databases, bank):
+    async with databases.open() as sql:
+        await sql.migrate("guest", Migrations(steps=[GUEST]))
+        put = changes(text(on(databases, "INSERT INTO {schema}guests (id, v) VALUES (1, 'a')")))
+
+        async def body(tx):
+            await tx.run(bank.open, id=1, owner="ann", balance=1)
+            await tx.run(put)
+            raise KeyError("not after all")
+
+        with pytest.raises(KeyError):
+            await sql.transact(body)
+        assert await sql.fetch(of_guest(databases, "SELECT id FROM {schema}guests")) == []
+        await sql.write(put)
+        assert await sql.fetch(of_guest(databases, "SELECT id FROM {schema}guests")) == [1]
+        assert await sql.fetch(bank.all) == []
+
+
+async def test_a_guest_s_steps_are_taken_once_and_each_owner_counts_its_own(durable):
+    one, two = GUEST, "ALTER TABLE guests ADD COLUMN w BIGINT"
+    async with durable.open() as sql:
+        for _ in range(2):
+            await sql.migrate("guest", Migrations(steps=[one]))
+    async with durable.open() as sql:
+        for _ in range(2):
+            await sql.migrate("guest", Migrations(steps=[one, two]))
+        assert set(await columns(durable, sql, "guests")) == {"id", "born", "v", "w"}
+        versions = of_guest(durable, "SELECT owner, version FROM {schema}version", lambda *row: row)
+        assert dict(await sql.fetch(versions)) == {
+            "frame": len(tables.FRAME.steps),
+            durable.client: len(durable.migrations.steps),
+            "guest": 2,
+        }
+
+
+async def test_a_guest_newer_than_its_code_is_refused_and_the_client_goes_on(databases, bank):
+    async with databases.open() as sql:
+        await sql.migrate("guest", Migrations(steps=[GUEST, "CREATE TABLE more (id {key})"]))
+        with pytest.raises(
+            SchemaNewer, match=r"tables of guest are at version 2; this code knows 1"
+        ):
+            await sql.migrate("guest", Migrations(steps=[GUEST]))
+        await open_accounts(sql, bank, 3)
+        assert await sql.one(bank.count) == 3
+
+
+async def test_a_guest_may_come_while_others_write(databases, bank):
+    async with databases.open() as sql:
+        await open_accounts(sql, bank, 1, balance=0)
+
+        async def body(tx):
+            await tx.run(bank.add, of=1, amount=1)
+
+        async def writes():
+            for _ in range(30):
+                await sql.transact(body)
+
+        steps = [GUEST, *(f"CREATE TABLE more{n} (id {{key}})" for n in range(5))]
+        writing = [asyncio.create_task(writes()) for _ in range(4)]
+        for count in range(1, len(steps) + 1):
+            await sql.migrate("guest", Migrations(steps=steps[:count]))
+        await asyncio.gather(*writing)
+        assert (await sql.one(bank.get, id=1)).balance == 120
+        assert set(await columns(databases, sql, "more4")) == {"id"}
+
+
+async def test_a_row_knows_the_transaction_that_made_it(databases):
+    """On PostgreSQL: rows of one have one number, and a later one's is higher. Elsewhere 0."""
+    async with databases.open() as sql:
+        await sql.migrate("guest", Migrations(steps=[GUEST]))
+        put = changes(text(on(databases, "INSERT INTO {schema}guests (id, v) VALUES (:id, 'a')")))
+
+        async def body(tx, first):
+            for id_ in (first, first + 1):
+                await tx.run(put, id=id_)
+
+        for first in (1, 3):
+            await sql.transact(lambda tx, first=first: body(tx, first))
+        born = await sql.fetch(of_guest(databases, "SELECT born FROM {schema}guests ORDER BY id"))
+    if databases.scheme == "postgres":
+        assert born[0] == born[1] < born[2] == born[3]
+    else:
+        assert born == [0, 0, 0, 0]
+
+
+@pytest.mark.shows("sql.migrate")
+async def test_a_database_of_the_first_release_keeps_its_replies(durable, monkeypatch):
+    """The second step of the frame drops tables that nothing had written to."""
+
+    async def body(tx):
+        return 7
+
+    with monkeypatch.context() as patched:
+        first = Migrations(steps=tables.FRAME.steps[:1])
+        for module in ("sqlite", "postgres"):
+            patched.setattr(f"bastide.engines.sql.backends.{module}.backend.FRAME", first)
+        async with durable.open() as sql:
+            await sql.transact(body, once=Once("k", b"f", int))
+            assert await columns(durable, sql, "outbox")
+    async with durable.open() as sql:
+        assert not await columns(durable, sql, "outbox")
+        assert not await columns(durable, sql, "heard")
+
+        async def never(tx):
+            raise AssertionError("it was answered before")
+
+        assert await sql.transact(never, once=Once("k", b"f", int)) == 7
 
 
 def test_a_step_is_parted_by_a_semicolon_at_the_end_of_a_line():

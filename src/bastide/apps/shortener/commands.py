@@ -16,8 +16,8 @@ import msgspec
 from bastide.apps.shortener.contract import CsvWrong, LinkMissing
 from bastide.apps.shortener.core.codes import is_code
 from bastide.apps.shortener.core.exports import GivenRow, read_csv
-from bastide.apps.shortener.core.instants import text_of
 from bastide.base.errors import Invalid, Unavailable, refusal_of
+from bastide.base.instants import text_of
 from bastide.base.manifest import Command
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import

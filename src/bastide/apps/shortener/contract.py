@@ -7,15 +7,18 @@ Refusal
  ├── NotFound     LinkMissing
  │    └── Gone    LinkExpired, LinkDisabled, LinkSpent, LinkBlocked, LinkDeleted
  ├── Conflict     CodeTaken, CodeReserved
- └── Unavailable  CodesCrowded, JournalBehind, JournalShared
+ └── Unavailable  CodesCrowded
+
+Events: LINKS tells what becomes of links, CLICKS of every answered redirect.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from bastide.base.errors import Conflict, Denied, Gone, Invalid, NotFound, Unavailable
+from bastide.base.events import Event, EventTopic
 from bastide.parts.visitor.contract import Browser, Device, System
 
 TARGET_CHARACTERS_MAX = 2048
@@ -39,6 +42,7 @@ CODE_CHARACTERS_MAX = 32
 EXPIRES_DAYS_MAX = 36_500
 IMPORT_LINES_MAX = 1_000
 CODE_TRIES_MAX = 3
+EXPIRED_S = 5.0  # so soon it is told that a link has ended
 
 
 class TargetRefused(Invalid):
@@ -133,14 +137,6 @@ class CodeReserved(Conflict):
 
 class CodesCrowded(Unavailable):
     """CODE_TRIES_MAX codes in a row were taken: so many links need longer codes."""
-
-
-class JournalBehind(Unavailable):
-    """More clicks are counted than the journal holds: an older copy of it was put back."""
-
-
-class JournalShared(Unavailable):
-    """Another process has counted clicks of a journal by this name: one of the two is a copy."""
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -239,3 +235,74 @@ class Analytics(msgspec.Struct, frozen=True):
     days: Sequence[Day]
     by: Mapping[Kind, Sequence[Share]]
     pending: bool = False
+
+
+class LinkEvent(Event, frozen=True):
+    """Of the link `code`; events of one link come in the order in which they happened."""
+
+    code: str
+    link_id: str
+    at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.code
+
+
+class LinkCreated(LinkEvent, frozen=True):
+    """`owner` as `Link` has it."""
+
+    kind: ClassVar[str] = "created"
+
+    target: str
+    owner: str
+    expires_at_ms: int
+
+
+class LinkChanged(LinkEvent, frozen=True):
+    """Whatever of it: where it leads, when it ends, whether it is on."""
+
+    kind: ClassVar[str] = "changed"
+
+
+class LinkSwitchedOff(LinkEvent, frozen=True):
+    """It redirects no more, for now; a `changed` says if it does again."""
+
+    kind: ClassVar[str] = "disabled"
+
+    by: Literal["owner", "operator"]
+
+
+class LinkEnded(LinkEvent, frozen=True):
+    """Told within EXPIRED_S of its end; again, if it is given a new end and comes to it."""
+
+    kind: ClassVar[str] = "expired"
+
+
+class LinkRemoved(LinkEvent, frozen=True):
+    kind: ClassVar[str] = "deleted"
+
+
+class Clicked(Event, frozen=True, gc=False):
+    """A redirect was answered. No address and no User-Agent: what they tell is worked out before,
+    and they are not kept, so they can't leak. `request_id` is the one that the visitor got in
+    X-Request-Id, so that every answered redirect can be found again, once.
+    """
+
+    kind: ClassVar[str] = "clicked"
+
+    link_id: str
+    at_ms: int
+    request_id: str
+    bot: bool
+    device: Device
+    system: System
+    browser: Browser
+    country: str
+    referrer: str
+
+
+LINKS = EventTopic(
+    "shortener.links", (LinkCreated, LinkChanged, LinkSwitchedOff, LinkEnded, LinkRemoved)
+)
+CLICKS = EventTopic("shortener.clicks", (Clicked,))

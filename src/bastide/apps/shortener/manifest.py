@@ -4,15 +4,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import get_args
 
+from bastide.apps.shortener.contract import CLICKS, LINKS
 from bastide.apps.shortener.model import Settings
-from bastide.apps.shortener.service.clicks import open_clicks
+from bastide.apps.shortener.service.clicks import COUNTS, Clicks
 from bastide.apps.shortener.service.days import Bell
 from bastide.apps.shortener.service.lookup import Lookup
 from bastide.apps.shortener.service.maker import Maker
 from bastide.apps.shortener.service.moderation import Moderation
 from bastide.apps.shortener.service.shortener import Shortener
+from bastide.apps.shortener.service.teller import Teller
 from bastide.apps.shortener.service.upkeep import Upkeep
+from bastide.base.events import Consume
 from bastide.base.manifest import Address, Manifest, Reach, Use
+from bastide.engines.bus.contract import Bus
 from bastide.engines.cache.contract import Cache
 from bastide.engines.ids.contract import Ids
 from bastide.engines.pubsub.contract import PubSub
@@ -25,18 +29,14 @@ async def open_shortener(use: Use) -> AsyncIterator[Shortener]:
     settings, db = use.settings(Settings), use(Database)
     base = settings.public_address or use.address()
     maker = Maker(settings, use(Ids), own=(base, use.address(), use.town.address_of("")))
-    cache, crowded = use(Cache) if shared_alike(use) else None, use.reach(Cache) != "process"
-    lookup = Lookup(db, use(Ids), cache, crowded=crowded)
-    bell, moderation = Bell(use(PubSub)), Moderation(db, use(Ids), lookup)
-    async with open_clicks(use.directory() / "clicks", db, bell, settings) as clicks:
-        use.runtime.metrics.gauge(
-            "bastide_shortener_clicks_unfolded",
-            "Clicks in the journal that are not in the totals yet.",
-            lambda: clicks.unfolded,
-        )
-        upkeep = Upkeep(settings, db, clicks, lookup)
-        visitors = open_visitors()
-        yield Shortener(db, maker, clicks, lookup, bell, moderation, upkeep, visitors, base=base)
+    cache = use(Cache) if shared_alike(use) else None
+    lookup, teller = Lookup(db, cache), Teller(db, use(Bus))
+    moderation, bell = Moderation(db, use(Ids), lookup, teller), Bell(use(PubSub))
+    clicks = Clicks(db, use(Bus), bell, synced=settings.clicks == "synced")
+    upkeep, visitors = Upkeep(settings, db, teller), open_visitors()
+    yield Shortener(
+        *(db, maker, clicks, lookup, bell, moderation, upkeep, teller, visitors), base=base
+    )
 
 
 def shared_alike(use: Use) -> bool:
@@ -50,18 +50,21 @@ MANIFEST = Manifest(
     floor="apps",
     summary="Short links that redirect, and exact counts of who followed them.",
     provides=Shortener,
-    needs=(Database, Ids, Cache, PubSub),
+    needs=(Database, Ids, Cache, PubSub, Bus),
     open=open_shortener,
     settings=Settings,
     migrations="bastide.apps.shortener.tables:MIGRATIONS",
+    publishes=(LINKS, CLICKS),
+    consumes=(
+        Consume(topic=CLICKS, group=COUNTS, handler="bastide.apps.shortener.workers:count_clicks"),
+        Consume(topic=LINKS, group="cache", calls="bastide.apps.shortener.workers:let_changed_go"),
+    ),
     doors=(
         "bastide.apps.shortener.api:ROWS",
         "bastide.apps.shortener.pages:ROWS",
     ),
     workers=(
-        "bastide.apps.shortener.workers:fold_clicks",
-        "bastide.apps.shortener.workers:trim_clicks",
-        "bastide.apps.shortener.workers:purge_changed",
+        "bastide.apps.shortener.workers:announce_ended",
         "bastide.apps.shortener.workers:clean",
     ),
     commands="bastide.apps.shortener.commands:COMMANDS",

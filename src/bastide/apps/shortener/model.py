@@ -41,17 +41,6 @@ class Settings(msgspec.Struct, frozen=True):
             "cut may take the last 10 ms) or synced (survives that too)"
         ),
     ] = "written"
-    clicks_kept_days: Annotated[
-        Days, msgspec.Meta(description="how long a counted click stays in the journal")
-    ] = 7.0
-    clicks_journal_bytes_max: Annotated[
-        int,
-        msgspec.Meta(
-            ge=16 << 20,
-            description="above this size the journal drops its oldest counted clicks, whatever "
-            "their age; never one that is not counted",
-        ),
-    ] = 1 << 30
     days_kept: Annotated[
         float,
         msgspec.Meta(

@@ -7,7 +7,7 @@ links_tags      the owner's links by tag; the link's own row has them too
 links_visits    how many redirects a link with a limit has left
 links_days      clicks of one link on one day (UTC; its number since 1970), and by what they told
 links_reports   what visitors said of links to bad places
-links_purges    codes that were changed, until the cache has let them go
+links_ended     how far the ends of links were told
 reserved_codes  codes that nobody gets: who said so, and when
 """
 
@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -76,6 +77,10 @@ MIGRATIONS = Migrations(
             reported_at_ms BIGINT NOT NULL);
         CREATE INDEX links_reports_by_link ON links_reports (link_id);
         CREATE TABLE links_purges (id {key}, code TEXT NOT NULL, changed_at_ms BIGINT NOT NULL);
+        """,
+        """
+        DROP TABLE links_purges;
+        CREATE TABLE links_ended (at_ms BIGINT NOT NULL, link_id BIGINT NOT NULL);
         """,
     ]
 )
@@ -138,12 +143,11 @@ reports = Table(
     Column("reason", Text, nullable=False),
     Column("reported_at_ms", BigInteger, nullable=False),
 )
-purges = Table(
-    "links_purges",
+ended = Table(
+    "links_ended",
     METADATA,
-    Column("id", BigInteger, primary_key=True),
-    Column("code", Text, nullable=False),
-    Column("changed_at_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("link_id", BigInteger, nullable=False),
 )
 reserved = Table(
     "reserved_codes",
@@ -164,12 +168,12 @@ class DayRow(msgspec.Struct, frozen=True):
     shares: str
 
 
-class Note(msgspec.Struct, frozen=True):
-    """That a code was changed, and the cache is to let it go."""
+class Ended(msgspec.Struct, frozen=True, order=True):
+    """The end of a link. In this order they are told."""
 
-    id: int
-    code: str
-    changed_at_ms: int
+    at_ms: int
+    link_id: int
+    code: str = ""
 
 
 _TAGS = msgspec.json.Decoder(tuple[str, ...])
@@ -361,22 +365,28 @@ DAYS_OLD = Statement(
 DAY_DELETE = changes(
     delete(days).where(days.c.link_id == bindparam("link_id"), days.c.day == bindparam("day"))
 )
-CODES_ENDED = Statement(
-    select(links.c.code, links.c.expires_at_ms)
-    .where(
-        links.c.expires_at_ms >= bindparam("since_ms"), links.c.expires_at_ms < bindparam("now_ms")
+ENDED_UNTIL = Statement(select(ended.c.at_ms, ended.c.link_id), Ended)
+ENDED_BEGIN = changes(insert(ended).values(at_ms=bindparam("at_ms"), link_id=0))
+ENDED_MOVE = changes(
+    update(ended).values(
+        at_ms=bindparam("to_ms", type_=BigInteger),
+        link_id=bindparam("to_link_id", type_=BigInteger),
     )
-    .order_by(links.c.expires_at_ms)
-    .limit(bindparam("limit", type_=BigInteger)),
-    lambda code, at_ms: (code, at_ms),
 )
-PURGE_ADD = changes(insert(purges))
-PURGES_DROP = changes(delete(purges).where(among(purges.c.id, "ids")))
-PURGES = Statement(
-    select(purges.c.id, purges.c.code, purges.c.changed_at_ms)
-    .order_by(purges.c.id)
+ENDED_AFTER = Statement(
+    select(links.c.expires_at_ms, links.c.id, links.c.code)
+    .where(
+        links.c.expires_at_ms >= bindparam("at_ms", type_=BigInteger),
+        or_(
+            links.c.expires_at_ms > bindparam("at_ms", type_=BigInteger),
+            links.c.id > bindparam("link_id", type_=BigInteger),
+        ),
+        links.c.expires_at_ms <= bindparam("now_ms", type_=BigInteger),
+        ~links.c.deleted,
+    )
+    .order_by(links.c.expires_at_ms, links.c.id)
     .limit(bindparam("limit", type_=BigInteger)),
-    Note,
+    Ended,
 )
 REPORT_ADD = changes(insert(reports))
 REPORTS_OF = Statement(

@@ -1,27 +1,26 @@
-"""Background work: counting clicks, dropping what is old, purging what others changed.
+"""Background work: counting clicks, letting the cache go, telling of ends, dropping what is old."""
 
-A journal that has failed is opened again by the first of them; its crew's back-off is how often.
-"""
+from collections.abc import Sequence
 
+from bastide.apps.shortener.contract import EXPIRED_S, Clicked, LinkEvent
 from bastide.apps.shortener.service.shortener import Shortener
+from bastide.base.tx import Tx
 from bastide.base.work import every
+from bastide.engines.bus.contract import After
 
-FOLD_S = 0.2
-TRIM_S = 60.0
-PURGE_S = 2.0
 CLEAN_S = 6 * 3600.0
 
 
-async def fold_clicks(shortener: Shortener) -> None:
-    await every(FOLD_S, shortener.upkeep.fold_clicks)
+async def count_clicks(shortener: Shortener, tx: Tx, clicks: Sequence[Clicked]) -> After:
+    return await shortener.clicks.count(tx, clicks)
 
 
-async def trim_clicks(shortener: Shortener) -> None:
-    await every(TRIM_S, shortener.upkeep.trim_clicks)
+async def let_changed_go(shortener: Shortener, events: Sequence[LinkEvent]) -> None:
+    await shortener.lookup.let_go(list({event.code: None for event in events}))
 
 
-async def purge_changed(shortener: Shortener) -> None:
-    await every(PURGE_S, shortener.upkeep.purge_changed)
+async def announce_ended(shortener: Shortener) -> None:
+    await every(EXPIRED_S, shortener.upkeep.announce_ended)
 
 
 async def clean(shortener: Shortener) -> None:

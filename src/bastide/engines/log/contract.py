@@ -1,7 +1,7 @@
 """The log: records in topics, kept in order, read by as many as like, as often as they like.
 
     Refusal
-     ├── Invalid      TopicRefused, PartitionRefused, GroupRefused
+     ├── Invalid      TopicRefused, PartitionRefused, GroupRefused, RecordRefused
      │    └── RecordTooLarge
      ├── Denied       TopicOfAnother
      ├── NotFound     TopicMissing, GroupMissing, OffsetAhead
@@ -59,6 +59,10 @@ class PartitionRefused(Invalid):
 
 class GroupRefused(Invalid):
     """A name that is none."""
+
+
+class RecordRefused(Invalid):
+    """A header's name has a NUL in it, which Kafka's clients in C end it at."""
 
 
 class RecordTooLarge(TooLarge):
@@ -155,7 +159,9 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 class Ends(msgspec.Struct, frozen=True):
-    """Of a partition: the first offset that is kept, what the next record gets, bytes in all."""
+    """Of a partition: the first offset that is kept, what the next record gets, bytes in all; 0
+    where they are not told (`kafka://`).
+    """
 
     first: int
     next: int
@@ -172,7 +178,9 @@ class Lag(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """`members` by id: the partitions that each has."""
+    """`members` by id: the partitions that each has. `generation` -1: it is not told
+    (`kafka://`).
+    """
 
     name: str
     state: Literal["empty", "rebalancing", "stable"]
@@ -226,14 +234,15 @@ class Log(Protocol):
     async def append(
         self, topic: str, records: Sequence[Record], *, partition: int | None = None
     ) -> Sequence[Place]:
-        """Where each record is. Durable when it returns, all or none of those of one partition.
+        """Where each record is. Durable when it returns, all or none of those of one partition; on
+        `kafka://` some may be there of an append of several that ended with `outcome` unknown.
 
         Records with a key go where Kafka's clients put them (murmur2 of the key), others to a
         partition of their own choosing, all to the same; or all to `partition`. Appends that wait
         at once share a sync.
 
         Raises:
-            TopicRefused, PartitionRefused, RecordTooLarge, TopicOfAnother
+            TopicRefused, PartitionRefused, RecordRefused, RecordTooLarge, TopicOfAnother
             TooMuchPending, LogAway
         """
         ...
@@ -250,7 +259,8 @@ class Log(Protocol):
         """Entries from `offset` on, in order: one at least if there is any, then while they are
         together at most `bytes_max`. Empty: nothing came within `wait_s`.
 
-        What a transaction has not committed is not given, nor what is behind it.
+        What a transaction has not committed is not given, nor what is behind it; nor what a power
+        cut could take: an offset that was read is never given to another record.
 
         Raises:
             TopicMissing, PartitionRefused, OffsetGone, OffsetAhead, LogAway
@@ -306,6 +316,16 @@ class Log(Protocol):
 
     async def lag(self, group: str) -> Sequence[Lag]:
         """By topic and partition, of all where it has committed or has members."""
+        ...
+
+    async def identity(self) -> str:
+        """Names this log, of all that there are: the same after a restart, another one once its
+        directory was emptied. Who keeps offsets elsewhere keeps this beside them; those of another
+        log mean nothing here. Durable when it returns; up to 64 letters, digits, `-` and `_`.
+
+        Raises:
+            LogAway
+        """
         ...
 
     async def health(self) -> None:

@@ -27,6 +27,7 @@ MANIFEST = Manifest(
     backends={
         "file": Backend(f"{_BACKENDS}.file:open_file", reach="machine", serves=True),
         "memory": Backend(f"{_BACKENDS}.file:open_memory", reach="process", serves=True),
+        "kafka": Backend(f"{_BACKENDS}.kafka.backend:open_kafka", reach="cluster", extra="kafka"),
     },
     backend_default="file://",
     doors=(

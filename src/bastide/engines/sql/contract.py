@@ -31,9 +31,11 @@ SCANS_MAX = 4  # at once, of one database; one more waits
 class Migrations(msgspec.Struct, frozen=True):
     """The tables' history: `steps[n]` brings version n to n + 1. Steps are only ever added.
 
-    A step is SQL that both dialects read, but for three words: `{key}` is a 64-bit integer primary
-    key, `{serial}` one that the database counts, `{bytes}` a byte string. Several statements are
-    parted by a semicolon at the end of a line. Write BIGINT: PostgreSQL's INTEGER has 32 bits.
+    A step is SQL that both dialects read, but for four words: `{key}` is a 64-bit integer primary
+    key, `{serial}` one that the database counts, `{bytes}` a byte string, `{xact}` a column that
+    fills itself with the transaction's number (PostgreSQL's; 0 where there is one writer at a
+    time). Several statements are parted by a semicolon at the end of a line. Write BIGINT:
+    PostgreSQL's INTEGER has 32 bits.
     """
 
     steps: Sequence[str]
@@ -155,6 +157,15 @@ class Database(Protocol):
 
         Raises:
             ScanCut: the caller paused too long. Also DatabaseAway.
+        """
+        ...
+
+    async def migrate(self, owner: str, migrations: Migrations) -> None:
+        """Brings the tables of `owner`, who keeps rows in this client's database, to the newest
+        version. While systems open, before anybody writes.
+
+        Raises:
+            SchemaNewer, DatabaseAway.
         """
         ...
 

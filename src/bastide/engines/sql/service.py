@@ -28,6 +28,7 @@ from bastide.engines.sql.contract import (
     Body,
     BodyMiswritten,
     Contended,
+    Migrations,
     OnceMismatch,
     RowsOver,
 )
@@ -119,6 +120,9 @@ class Sql:
                     pause.end()
             finally:
                 pause.end()
+
+    async def migrate(self, owner: str, migrations: Migrations) -> None:
+        await self._store.migrate(owner, migrations)
 
     async def health(self) -> None:
         await self._store.health()

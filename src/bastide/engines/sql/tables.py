@@ -1,13 +1,9 @@
-"""The tables that every database has, and the verbs on `tx` that stand on them.
+"""The tables that every database has.
 
 once     the replies to requests that may be repeated, kept with their effect
-outbox   events that leave if, and only if, the transaction commits
-heard    how far the events of others have had their effect here
-version  how far each owner's migrations have come: the frame's, and the client's
+version  how far each owner's migrations have come: the frame's, the client's, and those of whoever
+         keeps rows in the client's database
 """
-
-from abc import ABC, abstractmethod
-from typing import TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -26,11 +22,8 @@ from sqlalchemy import (
     update,
 )
 
-from bastide.base.tx import Duplicate, Statement, Value, changes
+from bastide.base.tx import Statement, changes
 from bastide.engines.sql.contract import Migrations
-from bastide.engines.sql.model import Rerun
-
-T = TypeVar("T")
 
 FRAME = Migrations(
     steps=[
@@ -44,6 +37,10 @@ FRAME = Migrations(
         CREATE TABLE heard (
             source TEXT NOT NULL, partition BIGINT NOT NULL, seq BIGINT NOT NULL,
             PRIMARY KEY (source, partition));
+        """,
+        """
+        DROP TABLE outbox;
+        DROP TABLE heard;
         """,
     ]
 )
@@ -59,21 +56,6 @@ once = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("reply", LargeBinary, nullable=False),
     Column("at_ms", BigInteger, nullable=False, index=True),
-)
-outbox = Table(
-    "outbox",
-    METADATA,
-    Column("place", BigInteger, primary_key=True),
-    Column("topic", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("event", LargeBinary, nullable=False),
-)
-heard = Table(
-    "heard",
-    METADATA,
-    Column("source", Text, primary_key=True),
-    Column("partition", BigInteger, primary_key=True),
-    Column("seq", BigInteger, nullable=False),
 )
 version = Table(
     "version",
@@ -122,52 +104,8 @@ ONCE_SWEEP = changes(
         )
     )
 )
-OUTBOX_ADD = changes(
-    insert(outbox).values(topic=bindparam("topic"), key=bindparam("key"), event=bindparam("event"))
-)
-_here = (heard.c.source == bindparam("source")) & (heard.c.partition == bindparam("partition"))
-HEARD_FIND = Statement(select(heard.c.seq).where(_here), number)
-HEARD_RAISE = changes(
-    update(heard).where(_here, heard.c.seq < bindparam("seq")).values(seq=bindparam("seq"))
-)
-HEARD_FIRST = changes(
-    insert(heard).from_select(
-        ["source", "partition", "seq"],
-        select(
-            bindparam("source", type_=Text),
-            bindparam("partition", type_=BigInteger),
-            bindparam("seq", type_=BigInteger),
-        ).where(~exists(select(heard.c.seq).where(_here))),
-    )
-)
 VERSION_FIND = Statement(
     select(version.c.version).where(version.c.owner == bindparam("owner")), number
 )
 VERSION_DROP = changes(delete(version).where(version.c.owner == bindparam("owner")))
 VERSION_KEEP = changes(insert(version))
-
-
-class FrameTx(ABC):
-    """The part of a Tx that is the same on every backend."""
-
-    @abstractmethod
-    async def one(self, statement: Statement[T], **values: Value) -> T | None: ...
-
-    @abstractmethod
-    async def run(self, statement: Statement[object], **values: Value) -> int: ...
-
-    async def publish(self, topic: str, key: str, event: bytes) -> None:
-        await self.run(OUTBOX_ADD, topic=topic, key=key, event=event)
-
-    async def hear(self, source: str, partition: int, seq: int) -> bool:
-        if await self.run(HEARD_RAISE, source=source, partition=partition, seq=seq):
-            return True
-        try:
-            first = await self.run(HEARD_FIRST, source=source, partition=partition, seq=seq)
-        except Duplicate as error:  # somebody hears the same source for the first time, too
-            raise Rerun from error
-        return first == 1
-
-    async def heard(self, source: str, partition: int) -> int:
-        seq = await self.one(HEARD_FIND, source=source, partition=partition)
-        return -1 if seq is None else seq

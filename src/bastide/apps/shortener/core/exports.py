@@ -36,7 +36,7 @@ from bastide.apps.shortener.contract import (
     CsvWrong,
 )
 from bastide.apps.shortener.core.codes import is_code
-from bastide.apps.shortener.core.instants import instant_of, text_of
+from bastide.base.instants import instant_of, text_of
 
 CELL_CHARACTERS_MAX = 1 << 20  # the rules of one link, as JSON, may take half of it
 COLUMNS_MAX = 200

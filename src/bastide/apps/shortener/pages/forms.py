@@ -16,13 +16,13 @@ from bastide.apps.shortener.contract import (
     RuleWrong,
     TargetRefused,
 )
-from bastide.apps.shortener.core.instants import instant_of, text_of
 from bastide.apps.shortener.core.labels import tags_of, title_of
 from bastide.apps.shortener.model import Change, Days, Draft
 from bastide.apps.shortener.pages.rulelines import lines_of, rules_from
 from bastide.apps.shortener.pages.words import MINUTE_MS, sentence, with_scheme
 from bastide.base.errors import Invalid, Refusal
 from bastide.base.html.pages import Pages
+from bastide.base.instants import instant_of, text_of
 from bastide.base.routes.rows import Reply, Request
 from bastide.base.rt import runtime
 

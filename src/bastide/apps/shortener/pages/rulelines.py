@@ -15,9 +15,9 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from bastide.apps.shortener.contract import Rule, RuleWrong, TargetRefused, When
-from bastide.apps.shortener.core.instants import instant_of, text_of
 from bastide.apps.shortener.core.targets import parse
 from bastide.apps.shortener.pages.words import with_scheme
+from bastide.base.instants import instant_of, text_of
 from bastide.parts.visitor.contract import Browser, Device, System
 
 CHOICES: Mapping[str, Sequence[str]] = {

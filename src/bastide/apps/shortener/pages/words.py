@@ -8,12 +8,12 @@ from typing import Literal
 import msgspec
 
 from bastide.apps.shortener.contract import OTHER, Analytics, Day, Kind, Link, Share, Stats
-from bastide.apps.shortener.core.instants import text_of
 from bastide.apps.shortener.model import Counted
 from bastide.apps.shortener.pages.countries import NAMES
 from bastide.apps.shortener.service.shortener import Shortener
 from bastide.base.errors import Refusal
 from bastide.base.html import charts
+from bastide.base.instants import text_of
 from bastide.base.rt import runtime
 
 State = Literal["active", "off", "ended", "spent", "blocked"]

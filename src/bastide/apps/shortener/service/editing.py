@@ -12,6 +12,7 @@ from bastide.apps.shortener.core.targets import Target, parse
 from bastide.apps.shortener.model import Change
 from bastide.apps.shortener.service.lookup import Lookup
 from bastide.apps.shortener.service.maker import Maker, check_followable
+from bastide.apps.shortener.service.teller import Teller
 from bastide.apps.shortener.tables import (
     LINK_CHANGE,
     LINK_DELETE,
@@ -21,7 +22,6 @@ from bastide.apps.shortener.tables import (
     TAGS_DELETE,
     VISITS_ADD,
     VISITS_DELETE,
-    Note,
     row_of,
     tag_rows,
 )
@@ -34,10 +34,11 @@ CHANGED = ("target", "target_hash", "expires_at_ms", "disabled", "title", "tags"
 
 
 class Editor:
-    def __init__(self, db: Database, maker: Maker, lookup: Lookup) -> None:
+    def __init__(self, db: Database, maker: Maker, lookup: Lookup, teller: Teller) -> None:
         self._db = db
         self._maker = maker
         self._lookup = lookup
+        self._teller = teller
 
     async def change(
         self, codes: Sequence[str], change: Change, owner: str, *, origin: str
@@ -47,32 +48,34 @@ class Editor:
         if change.original_url is not None:
             target = self._maker.target_of(change.original_url, origin=origin)
 
-        async def body(tx: Tx) -> tuple[Mapping[str, Link | Refusal], Sequence[Note]]:
+        async def body(tx: Tx) -> Mapping[str, Link | Refusal]:
             found = await _found(tx, codes)
             told = {code: self._judged(code, found, owner, checked, target) for code in codes}
-            changed = {code: link for code, link in told.items() if isinstance(link, Link)}
-            for code, link in changed.items():
-                await _put(tx, found[code], link, checked, target)
-            return told, await self._lookup.note(tx, list(changed))
+            for code, link in told.items():
+                if isinstance(link, Link):
+                    await _put(tx, found[code], link, checked, target)
+                    await self._teller.changed(tx, found[code], link)
+            return told
 
-        told, notes = await self._db.transact(body)
-        await self._lookup.purge(notes)
+        told = await self._db.transact(body)
+        await self._lookup.let_go([c for c, link in told.items() if isinstance(link, Link)])
         return told
 
     async def delete(self, codes: Sequence[str], owner: str) -> Mapping[str, Refusal | None]:
         """None where there is no link any more, also if there was none before."""
 
-        async def body(tx: Tx) -> tuple[Mapping[str, Refusal | None], Sequence[Note]]:
+        async def body(tx: Tx) -> Mapping[str, Refusal | None]:
             found = await _found(tx, codes)
             told = {code: _undeletable(code, found.get(code), owner) for code in codes}
-            gone = [code for code, refusal in told.items() if refusal is None]
-            for code in gone:
-                if not found[code].deleted:
-                    await _delete(tx, found[code])
-            return told, await self._lookup.note(tx, gone)
+            there = [found[code] for code, refusal in told.items() if refusal is None]
+            gone = [link for link in there if not link.deleted]
+            for link in gone:
+                await _delete(tx, link)
+            await self._teller.deleted(tx, gone)
+            return told
 
-        told, notes = await self._db.transact(body)
-        await self._lookup.purge(notes)
+        told = await self._db.transact(body)
+        await self._lookup.let_go([code for code, refusal in told.items() if refusal is None])
         return told
 
     def _judged(

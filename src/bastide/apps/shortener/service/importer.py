@@ -17,6 +17,7 @@ from bastide.apps.shortener.core.targets import Target
 from bastide.apps.shortener.model import Draft, Imported, Line, Owner
 from bastide.apps.shortener.service.lookup import Lookup
 from bastide.apps.shortener.service.maker import Maker, Plan
+from bastide.apps.shortener.service.teller import Teller
 from bastide.apps.shortener.tables import (
     CODES_RESERVED,
     CODES_TAKEN,
@@ -52,10 +53,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Importer:
-    def __init__(self, db: Database, maker: Maker, lookup: Lookup) -> None:
+    def __init__(self, db: Database, maker: Maker, lookup: Lookup, teller: Teller) -> None:
         self._db = db
         self._maker = maker
         self._lookup = lookup
+        self._teller = teller
 
     async def run(
         self,
@@ -76,7 +78,10 @@ class Importer:
                 wanted.append(Wanted(n, plan, link, row_of(link, plan.target.hash)))
 
             async def body(tx: Tx, wanted: Sequence[Wanted] = wanted) -> Imported:
-                lines = {**refused, **await _store(tx, owner, wanted)}
+                stored = await _store(tx, owner, wanted)
+                new = [one.link for one in stored.values() if one.link and not one.existing]
+                await self._teller.created(tx, new)
+                lines = {**refused, **stored}
                 return Imported([lines[n] for n in range(len(drafts))], owner.new_key)
 
             try:

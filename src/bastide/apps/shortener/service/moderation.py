@@ -2,8 +2,6 @@
 blocked.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 
 from bastide.apps.shortener.contract import (
@@ -17,6 +15,7 @@ from bastide.apps.shortener.core.codes import check_custom
 from bastide.apps.shortener.core.owners import there
 from bastide.apps.shortener.model import Report, Reserved
 from bastide.apps.shortener.service.lookup import Lookup
+from bastide.apps.shortener.service.teller import Teller
 from bastide.apps.shortener.tables import (
     CODES_TAKEN,
     LINK_BLOCK,
@@ -28,7 +27,6 @@ from bastide.apps.shortener.tables import (
     RESERVED_ADD,
     RESERVED_AFTER,
     RESERVED_DROP,
-    Note,
 )
 from bastide.base.rt import runtime
 from bastide.base.tx import Duplicate, Page, Tx
@@ -37,10 +35,11 @@ from bastide.engines.sql.contract import Database
 
 
 class Moderation:
-    def __init__(self, db: Database, ids: Ids, lookup: Lookup) -> None:
+    def __init__(self, db: Database, ids: Ids, lookup: Lookup, teller: Teller) -> None:
         self._db = db
         self._ids = ids
         self._lookup = lookup
+        self._teller = teller
 
     async def reserve(self, code: str, *, reserved_by: str) -> Reserved:
         """Nobody gets `code` from now on. Who has reserved it first stays.
@@ -121,12 +120,13 @@ class Moderation:
         return await self._set_blocked(code, blocked=False)
 
     async def _set_blocked(self, code: str, *, blocked: bool) -> Link:
-        async def body(tx: Tx) -> tuple[Link, Sequence[Note]]:
+        async def body(tx: Tx) -> Link:
             link = there(code, await tx.one(LINK_BY_CODE, code=code))
             await tx.run(LINK_BLOCK, link_id=link.id, blocked=blocked)
-            notes = await self._lookup.note(tx, [code])
-            return msgspec.structs.replace(link, blocked=blocked), notes
+            after = msgspec.structs.replace(link, blocked=blocked)
+            await self._teller.changed(tx, link, after)
+            return after
 
-        link, notes = await self._db.transact(body)
-        await self._lookup.purge(notes)
+        link = await self._db.transact(body)
+        await self._lookup.let_go([code])
         return link

@@ -22,7 +22,6 @@ from bastide.apps.shortener.contract import (
     Stats,
 )
 from bastide.apps.shortener.core import rules
-from bastide.apps.shortener.core.clicks import Click
 from bastide.apps.shortener.core.codes import is_code
 from bastide.apps.shortener.core.owners import (
     KEY_BYTES,
@@ -49,6 +48,7 @@ from bastide.apps.shortener.service.importer import Importer, add_parts, known_l
 from bastide.apps.shortener.service.lookup import Lookup
 from bastide.apps.shortener.service.maker import Maker, Plan
 from bastide.apps.shortener.service.moderation import Moderation
+from bastide.apps.shortener.service.teller import Teller
 from bastide.apps.shortener.service.upkeep import Upkeep
 from bastide.apps.shortener.tables import (
     LINK_ADD,
@@ -86,21 +86,23 @@ class Shortener:
         bell: Bell,
         moderation: Moderation,
         upkeep: Upkeep,
+        teller: Teller,
         visitors: Visitors,
         *,
         base: str,
     ) -> None:
         self.moderation = moderation
         self.upkeep = upkeep
+        self.clicks = clicks
+        self.lookup = lookup
         self._visitors = visitors
         self._own_hosts = frozenset((urlsplit(base).hostname or "",))
         self._db = db
         self._maker = maker
-        self._clicks = clicks
-        self._lookup = lookup
         self._bell = bell
-        self._importer = Importer(db, maker, lookup)
-        self._editor = Editor(db, maker, lookup)
+        self._teller = teller
+        self._importer = Importer(db, maker, lookup, teller)
+        self._editor = Editor(db, maker, lookup, teller)
         self._base = base.rstrip("/")
 
     def address_of(self, code: str) -> str:
@@ -113,7 +115,7 @@ class Shortener:
         Raises:
             LinkMissing, LinkDeleted.
         """
-        return self.address_of(there(code, await self._lookup.get(code)).code)
+        return self.address_of(there(code, await self.lookup.get(code)).code)
 
     async def create(
         self,
@@ -146,7 +148,7 @@ class Shortener:
                 if link.custom:
                     raise
             else:
-                await self._lookup.appeared([made.link.code])
+                await self.lookup.appeared([made.link.code])
                 return made
         raise CodesCrowded(f"{CODE_TRIES_MAX} made codes in a row were taken: set longer codes")
 
@@ -161,6 +163,7 @@ class Shortener:
             if not await tx.run(LINK_ADD, **row_of(link, plan.target.hash)):
                 raise CodeReserved(link.code)
             await add_parts(tx, [link])
+            await self._teller.created(tx, [link])
             return Created(link, holder.new_key)
 
         return await self._db.transact(body, once=once)
@@ -201,11 +204,11 @@ class Shortener:
             Unavailable: the click could not be kept, so nobody may be redirected.
         """
         now_ms = runtime.now_ms()
-        link = followable(code, await self._lookup.get(code), now_ms)
+        link = followable(code, await self.lookup.get(code), now_ms)
         if link.visits_max:
             await self._spend(link, visit)
         target = _target_of(link, visit, now_ms)
-        await self._clicks.record(Click(visit.request_id, link.id, now_ms, visit.visitor))
+        await self.clicks.record(visit.request_id, link.id, now_ms, visit.visitor)
         return Way(link, target)
 
     async def preview(self, code: str, visit: Visit) -> Way:
@@ -227,14 +230,14 @@ class Shortener:
             KeyWrong: it is somebody else's.
         """
         link = owned(code, await self._stored(code), owner)
-        pending = await self._clicks.is_pending()
+        pending = await self.clicks.is_pending()
         counted = await self._db.one(LINK_COUNTED, link_id=link.id)
         return _marked(counted or Counted(link, Stats(0, 0)), pending=pending)
 
     async def analytics(self, code: str, owner: str, *, days: int = DAYS_SHOWN_MAX) -> Analytics:
         """Of the last `days` days, today too, at most DAYS_SHOWN_MAX. Raises as `read`."""
         link = owned(code, await self._stored(code), owner)
-        return await self._clicks.analytics(link.id, days=min(max(days, 1), DAYS_SHOWN_MAX))
+        return await self.clicks.analytics(link.id, days=min(max(days, 1), DAYS_SHOWN_MAX))
 
     async def watch(self, link: Link) -> AsyncGenerator[Stats, None]:
         """The stats as counted so far, and whenever they have changed, for as long as the caller
@@ -246,7 +249,7 @@ class Shortener:
         last = None
         async with self._bell.listening(link.id) as rung:
             while True:
-                stats = await self._clicks.counted(link.id)
+                stats = await self.clicks.counted(link.id)
                 if stats is None:
                     return
                 if stats != last:
@@ -263,7 +266,7 @@ class Shortener:
         """The owner's links, the newest first; with `tag` only those that bear it. Their clicks as
         `read` has them.
         """
-        pending = await self._clicks.is_pending()
+        pending = await self.clicks.is_pending()
         statement = LINKS_TAGGED if tag else LINKS_OF_OWNER
         page = await self._db.page(
             statement,
@@ -336,7 +339,7 @@ class Shortener:
         Raises:
             Unavailable: the database is away, or a click could not be kept now.
         """
-        self._clicks.check()
+        self.clicks.check()
         await self._db.health()
 
     async def _stored(self, code: str) -> Link | None:

@@ -63,6 +63,7 @@ async def _opened(directory: Path, use: Use) -> AsyncIterator[FileBackend]:
     systems = [manifest.name for manifest in use.town.manifests]
     async with open_node(directory, use.settings(Settings), systems=systems) as node:
         use.spawn("trim", node.broker.keep_trimming)
+        use.spawn("mend", node.broker.keep_mending)
         lags = Lags(node)
         use.spawn("lags", lags.keep_looking)
         yield FileBackend(node, lags)

@@ -35,6 +35,7 @@ in this partition.
 
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import google_crc32c
 from msgspec import Struct
@@ -66,6 +67,8 @@ VARINT_BYTES_MAX = 10
 NULL = 1  # a length of -1, as zigzag
 ABORT, COMMIT = 0, 1
 REWOUND_BYTES_MIN = 32 << 10
+HEADERS_REMEMBERED = 1_024  # of records: mostly all of a topic have the same
+HEADERS_BYTES = 256  # larger ones are not remembered
 
 COMPRESSION = 0x07
 COMPRESSIONS_LAST = int(max(Compression))
@@ -387,19 +390,26 @@ def _body_of(records: Sequence[Record]) -> bytes:
         else:
             size = len(value)
             value_size = varints[size] if size < known else _varint(size)
-        tail = _headers_of(record) if record.headers else _EMPTY
+        headers = record.headers
+        if not headers:
+            tail = _EMPTY
+        else:
+            tail = _packed_headers(headers) if type(headers) is tuple else _headers_of(headers)
         size = len(head) + len(value_size) + len(value) + len(tail)
         length = varints[size] if size < known else _varint(size)
         pieces += (length, head, value_size, value, tail)
     return b"".join(pieces)
 
 
-def _headers_of(record: Record) -> bytes:
-    pieces = [_varint(len(record.headers))]
-    for name, value in record.headers:
+def _headers_of(headers: Sequence[tuple[str, bytes]]) -> bytes:
+    pieces = [_varint(len(headers))]
+    for name, value in headers:
         encoded = name.encode()
         pieces += (_varint(len(encoded)), encoded, _varint(len(value)), value)
     return b"".join(pieces)
+
+
+_packed_headers = lru_cache(HEADERS_REMEMBERED)(_headers_of)
 
 
 # --- what is read -------------------------------------------------------------------------------
@@ -524,8 +534,8 @@ def _record(data: bytes, at: int, end: int) -> Record:
         start, at = at, at + (size >> 1)
         value = data[start:at]
     if data[at]:
-        headers, at = _headers_at(data, at)
-        record = Record(value, key, headers)
+        read = _headers_in if end - at <= HEADERS_BYTES else _headers_in.__wrapped__
+        record, at = Record(value, key, read(data[at:end])), end
     else:
         record, at = Record(value, key), at + 1
     if at != end or (key_size & 1 and key_size != NULL) or (size & 1 and size != NULL):
@@ -533,9 +543,10 @@ def _record(data: bytes, at: int, end: int) -> Record:
     return record
 
 
-def _headers_at(data: bytes, at: int) -> tuple[Sequence[tuple[str, bytes]], int]:
+@lru_cache(HEADERS_REMEMBERED)
+def _headers_in(data: bytes) -> Sequence[tuple[str, bytes]]:
     """Kafka knows a header without a value; here it is one of no bytes."""
-    count, at = _varint_at(data, at)
+    count, at = _varint_at(data, 0)
     if count & 1:
         raise _broken(f"{-(count + 1 >> 1)} headers")
     headers = []
@@ -553,7 +564,9 @@ def _headers_at(data: bytes, at: int) -> tuple[Sequence[tuple[str, bytes]], int]
         except UnicodeDecodeError:
             raise _broken("a header's name is no UTF-8") from None
         at = end
-    return headers, at
+    if at != len(data):
+        raise _broken(f"{count >> 1} headers end at byte {at} of {len(data)}")
+    return tuple(headers)
 
 
 def _varint_at(data: bytes, at: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ start.
 """
 
 import asyncio
-import re
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -21,22 +21,21 @@ from bastide.base.errors import Unavailable
 from bastide.base.rt import runtime
 from bastide.engines.log.contract import (
     PARTITIONS_MAX,
-    TOPIC_BYTES_MAX,
-    TOPICS_MAX,
     LogAway,
-    PartitionRefused,
     Topic,
     TopicExists,
     TopicMissing,
     TopicRefused,
 )
+from bastide.engines.log.service.checks import check_new, check_partition
 from bastide.engines.log.service.journal import Journal, Key, open_journal
 from bastide.engines.log.service.partition import Partition, open_partition
 from bastide.parts.seglog.contract import Options
 
-NAME = re.compile(r"[A-Za-z0-9._-]+")
 PRODUCER_IDS = 1_000  # taken at once: a restart leaves out the rest
 TRIM_S = 30.0
+MEND_S = 0.2
+_log = logging.getLogger(__name__)
 TOPIC_AT = {"partition": 1, "offset": 2, "pending": 3}  # in keys of the journal
 MB = 1 << 20
 
@@ -139,14 +138,9 @@ class Broker:
         Raises:
             TopicRefused, TopicExists
         """
-        check_name(topic.name)
-        if not 1 <= topic.partitions <= PARTITIONS_MAX:
-            most = f"1 to {PARTITIONS_MAX} are taken"
-            raise TopicRefused(f"a topic of {topic.partitions} partitions; {most}")
         if topic.name in self._shelves:
             raise TopicExists(f"topic {topic.name} exists")
-        if len(self._shelves) >= TOPICS_MAX:
-            raise TopicRefused(f"{TOPICS_MAX} topics; no more are made")
+        check_new(topic, len(self._shelves))
 
     async def create(self, topic: Topic) -> None:
         """
@@ -244,9 +238,7 @@ class Broker:
         found = shelf.open.get(number)
         if found is not None:
             return found
-        if not 0 <= number < shelf.topic.partitions:
-            last = shelf.topic.partitions - 1
-            raise PartitionRefused(f"partition {number}; {topic} has 0 to {last}")
+        check_partition(topic, number, shelf.topic.partitions)
         await shelf.made.wait()
         if self._shelf(topic) is not shelf:  # it was not made after all, or was deleted meanwhile
             return await self.partition(topic, number)
@@ -296,6 +288,26 @@ class Broker:
             for partition in list(shelf.open.values()):
                 await partition.trim(bytes_max=topic.kept_bytes, stamped_before_ms=before_ms)
 
+    async def mend(self) -> None:
+        """Opens again what has failed.
+
+        Raises:
+            Unavailable: it can't be opened now.
+        """
+        if await self.journal.mend():
+            _log.warning("the journal of the log had failed, and is open again")
+        for shelf in list(self._shelves.values()):
+            for partition in list(shelf.open.values()):
+                async with shelf.opening:
+                    if await partition.mend():
+                        told = (partition.topic, partition.number)
+                        _log.warning("%s %d had failed, and is open again", *told)
+
+    async def keep_mending(self) -> None:
+        while True:
+            await asyncio.sleep(MEND_S)
+            await self.mend()
+
     async def keep_trimming(self) -> None:
         while True:
             await asyncio.sleep(TRIM_S)
@@ -338,16 +350,6 @@ def _nothing(_: Partition) -> None:
     """Nobody cares."""
 
 
-def check_name(name: str) -> None:
-    """
-    Raises:
-        TopicRefused
-    """
-    if not NAME.fullmatch(name) or len(name) > TOPIC_BYTES_MAX or name in (".", ".."):
-        asked = f"1 to {TOPIC_BYTES_MAX} letters, digits, '.', '_' and '-' are expected"
-        raise TopicRefused(f"{name[:100]!r} is no name of a topic; {asked}")
-
-
 def directory_of(kept: Kept) -> str:
     return f"{kept.topic.name}-{kept.number}"
 
@@ -361,7 +363,8 @@ async def open_broker(directory: Path, settings: Settings) -> AsyncIterator[Brok
     """
     async with open_journal(directory / "journal") as journal:
         if journal.get(("cluster",), str) is None:
-            journal.put(("cluster",), runtime.current().chance.token(12).hex()[:22])
+            name = runtime.current().chance.token(12).hex()[:22]
+            await journal.kept(journal.put(("cluster",), name))  # others keep it beside offsets
         broker = Broker(directory, journal, settings)
         broker.clear()
         try:

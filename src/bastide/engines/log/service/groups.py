@@ -12,7 +12,6 @@ import msgspec
 
 from bastide.base.errors import Unavailable
 from bastide.base.rt import runtime
-from bastide.engines.log.contract import GROUP_BYTES_MAX
 from bastide.engines.log.core.codes import Code
 from bastide.engines.log.core.groups.group import Group
 from bastide.engines.log.core.groups.messages import (
@@ -29,6 +28,7 @@ from bastide.engines.log.core.groups.messages import (
 )
 from bastide.engines.log.core.transactions import Instance
 from bastide.engines.log.service.broker import Broker
+from bastide.engines.log.service.checks import is_group
 from bastide.engines.log.service.journal import Key
 
 METADATA_BYTES_MAX = 4_096  # of one committed offset
@@ -268,8 +268,7 @@ class Groups:
         return Code.NONE
 
     def refused_name(self, name: str) -> Code:
-        good = 0 < len(name.encode()) <= GROUP_BYTES_MAX
-        return Code.NONE if good else Code.INVALID_GROUP_ID
+        return Code.NONE if is_group(name) else Code.INVALID_GROUP_ID
 
     async def close(self) -> None:
         for seat in self._seats.values():

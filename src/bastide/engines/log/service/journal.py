@@ -16,7 +16,8 @@ import msgspec
 from bastide.base.errors import Limited, Unavailable
 from bastide.parts.seglog.contract import Options
 from bastide.parts.seglog.core import Record
-from bastide.parts.seglog.log import Seglog, open_seglog
+from bastide.parts.seglog.log import Seglog
+from bastide.parts.seglog.mending import MendingLog, open_mending
 
 Key = tuple[str | int, ...]
 T = TypeVar("T")
@@ -29,19 +30,32 @@ NOTHING: dict[Key, bytes] = {}
 
 @asynccontextmanager
 async def open_journal(directory: Path) -> AsyncIterator["Journal"]:
-    async with open_seglog(directory, Options(segment_bytes=SEGMENT_BYTES)) as log:
-        journal = Journal(log)
-        async for entry in log.scan(log.first_offset):
-            journal.set(msgspec.msgpack.decode(entry.key or b"", type=tuple), entry.value)
+    async with open_mending(directory, Options(segment_bytes=SEGMENT_BYTES)) as mending:
+        journal = Journal(mending)
+        for key, value in (await _history(mending.log)).items():
+            journal.set(key, value)
         yield journal
         await journal.rest()
+
+
+async def _history(log: Seglog) -> dict[Key, bytes]:
+    """What it comes to."""
+    found: dict[Key, bytes] = {}
+    async for entry in log.scan(log.first_offset):
+        key: Key = msgspec.msgpack.decode(entry.key or b"", type=tuple)
+        if entry.value is None:
+            found.pop(key, None)
+        else:
+            found[key] = entry.value
+    return found
 
 
 class Journal:
     """Keys are found by all of them, or by their first two parts."""
 
-    def __init__(self, log: Seglog) -> None:
-        self._log = log
+    def __init__(self, mending: MendingLog) -> None:
+        self._mending = mending
+        self._log = mending.log
         self._shelves: dict[Key, dict[Key, bytes]] = {}  # by the first two
         self._live_bytes = 0
         self._compacting: asyncio.Task[int] | None = None
@@ -103,6 +117,23 @@ class Journal:
     def check(self) -> None:
         """Raises what `put` would."""
         self._log.check()
+
+    async def mend(self) -> bool:
+        """Opens it again if it has failed, and says so: then it holds what the map holds.
+
+        Raises:
+            Unavailable
+        """
+        if not await self._mending.mend():
+            return False
+        self._log = self._mending.log
+        kept = await _history(self._log)
+        live = {key: value for shelf in self._shelves.values() for key, value in shelf.items()}
+        changed = {key: value for key, value in live.items() if kept.get(key) != value}
+        for key, value in (changed | dict.fromkeys(kept.keys() - live.keys())).items():
+            self._log.append([Record(value, key=msgspec.msgpack.encode(key))])
+        await self._log.synced(self._log.next_offset - 1)
+        return True
 
     def _compact(self) -> None:
         if self._compacting is None or self._compacting.done():

@@ -10,15 +10,12 @@ import msgspec
 from bastide.base.errors import Limited, TooLarge, Unavailable
 from bastide.base.rt import runtime
 from bastide.engines.log.contract import (
-    APPEND_RECORDS_MAX,
     READ_BYTES_MAX,
-    RECORD_BYTES_MAX,
     SESSION_S,
     WAIT_S_MAX,
     Ends,
     Entry,
     Group,
-    GroupRefused,
     Lag,
     LogAway,
     MemberDeposed,
@@ -30,15 +27,19 @@ from bastide.engines.log.contract import (
     Start,
     TooMuchPending,
     Topic,
-    TopicOfAnother,
 )
 from bastide.engines.log.core.assignment import ranges
 from bastide.engines.log.core.batches import Header, entries_of, header_of, made
 from bastide.engines.log.core.codes import Code
 from bastide.engines.log.core.groups.messages import Claim, Described, Join, Leaving, State, Sync
-from bastide.engines.log.core.partitioner import partition_of
 from bastide.engines.log.core.producers import Aborted
-from bastide.engines.log.service.broker import check_name
+from bastide.engines.log.service.checks import (
+    check_member,
+    check_own,
+    check_records,
+    fitting,
+    shares_of,
+)
 from bastide.engines.log.service.groups import Committed
 from bastide.engines.log.service.node import Node
 from bastide.engines.log.service.partition import Partition
@@ -47,6 +48,7 @@ PROTOCOL = "town"  # of members that are systems of a town; Kafka's clients are 
 BATCH_BYTES_MAX = 1 << 20
 RETRY_AFTER_S = 0.1
 BEATS_A_SESSION = 3
+BEAT_MAX_S = 1.0
 STATES: Mapping[State, Literal["empty", "rebalancing", "stable"]] = {
     State.EMPTY: "empty",
     State.STABLE: "stable",
@@ -70,33 +72,16 @@ class View:
     async def append(
         self, topic: str, records: Sequence[Record], *, partition: int | None = None
     ) -> Sequence[Place]:
-        self._check_own(topic)
-        _check(records)
+        check_own(self._client, topic)
+        check_records(records)
         count = (await self._broker.ensure(topic)).partitions
-        shares = self._shares(records, count, partition)
+        self._turn += partition is None
+        shares = shares_of(records, count, partition=partition, turn=self._turn)
         places: dict[int, Place] = {}
         for number, share in shares.items():
             opened = await self._broker.partition(topic, number)
             places |= await self._append(opened, share)
         return [places[n] for n in range(len(records))]
-
-    def _shares(
-        self, records: Sequence[Record], count: int, partition: int | None
-    ) -> Mapping[int, list[tuple[int, Record]]]:
-        """By partition: each record with its number among all."""
-        if partition is None:
-            self._turn += 1
-        turn = self._turn % count
-        shares: dict[int, list[tuple[int, Record]]] = {}
-        for n, record in enumerate(records):
-            if partition is not None:
-                number = partition
-            elif record.key is None:
-                number = turn
-            else:
-                number = partition_of(record.key, count)
-            shares.setdefault(number, []).append((n, record))
-        return shares
 
     async def _append(
         self, partition: Partition, share: Sequence[tuple[int, Record]]
@@ -132,9 +117,9 @@ class View:
         bytes_max = min(bytes_max, READ_BYTES_MAX)
         until_s = runtime.monotonic() + min(wait_s, WAIT_S_MAX)
         while True:
-            found = entries_at(opened, offset, bytes_max=bytes_max)
+            found = entries_at(opened, offset, bytes_max=bytes_max, durable=True)
             if found.entries:
-                return _fitting(found.entries, bytes_max)
+                return fitting(found.entries, bytes_max)
             if found.next > offset:
                 offset = found.next
                 await asyncio.sleep(0)
@@ -142,29 +127,25 @@ class View:
             left_s = until_s - runtime.monotonic()
             if left_s <= 0:
                 return ()
-            await news_of([(opened, offset)], left_s)
+            await news_of([(opened, offset)], left_s, durable=True)
 
     async def offset_at(self, topic: str, partition: int, stamp_ms: int) -> int:
         opened = await self._broker.partition(topic, partition)
         found = await opened.place_at(stamp_ms)
-        return opened.next if found is None else found[0]
+        end = opened.durable()
+        return end if found is None else min(found[0], end)
 
     async def ends(self, topic: str) -> Sequence[Ends]:
-        return [Ends(p.first, p.next, p.size) for p in await self._broker.partitions(topic)]
+        return [Ends(p.first, p.durable(), p.size) for p in await self._broker.partitions(topic)]
 
     # --- topics ---------------------------------------------------------------------------------
 
     async def create(self, topic: Topic) -> None:
-        self._check_own(topic.name)
+        check_own(self._client, topic.name)
         await self._broker.create(topic)
 
     async def topics(self) -> Sequence[Topic]:
         return list(self._broker.topics.values())
-
-    def _check_own(self, topic: str) -> None:
-        check_name(topic)
-        if topic.partition(".")[0] != self._client:
-            raise TopicOfAnother(f"{self._client} appends to topics {self._client}.*, not {topic}")
 
     # --- groups ---------------------------------------------------------------------------------
 
@@ -177,10 +158,7 @@ class View:
         start: Start = "first",
         session_s: float = SESSION_S,
     ) -> AsyncIterator["GroupMember"]:
-        if self._node.groups.refused_name(group) != Code.NONE:
-            raise GroupRefused(f"{group[:100]!r} is no name of a group")
-        for topic in topics:
-            check_name(topic)
+        check_member(group, topics)
         made = GroupMember(self._node, group, topics, start=start, session_s=session_s)
         try:
             await made.enter()
@@ -201,8 +179,11 @@ class View:
             if self._broker.has(topic, number):
                 opened = await self._broker.partition(topic, number)
                 known = committed.get((topic, number))
-                found.append(Lag(topic, number, known.offset if known else None, opened.next))
+                found.append(Lag(topic, number, known.offset if known else None, opened.durable()))
         return found
+
+    async def identity(self) -> str:
+        return self._broker.cluster_id
 
     async def health(self) -> None:
         self._broker.check()
@@ -257,6 +238,9 @@ class GroupMember:
             if self._rejoins or self._counts != self._counts_now():
                 await self._join()
             found = await self._read(entries_max)
+            if found is None:
+                await asyncio.sleep(0)
+                continue
             left_s = until_s - runtime.monotonic()
             if found or left_s <= 0:
                 return found
@@ -265,7 +249,8 @@ class GroupMember:
                 for place in self._assigned
                 if self._node.broker.has(*place)
             ]
-            await news_of(opened, min(left_s, self._session_s / BEATS_A_SESSION))
+            seconds = min(left_s, self._session_s / BEATS_A_SESSION)
+            await news_of(opened, seconds, durable=True)
 
     async def commit(self, places: Sequence[Place]) -> None:
         for place in places:
@@ -285,9 +270,12 @@ class GroupMember:
         assert (place.topic, place.partition) in self._assigned
         self._offsets[place.topic, place.partition] = place.offset
 
-    async def _read(self, entries_max: int) -> Sequence[Entry]:
-        """From the partitions in turns, so that none waits for the others."""
+    async def _read(self, entries_max: int) -> Sequence[Entry] | None:
+        """From the partitions in turns, so that none waits for the others. None: what was aborted
+        was passed over, and there may be more.
+        """
         found: list[Entry] = []
+        passed = False
         count = len(self._assigned)
         for n in range(count):
             place = self._assigned[(self._first + n) % count]
@@ -295,13 +283,15 @@ class GroupMember:
                 continue
             opened = await self._node.broker.partition(*place)
             try:
-                there = entries_at(opened, self._offsets[place], bytes_max=BATCH_BYTES_MAX)
+                offset = self._offsets[place]
+                there = entries_at(opened, offset, bytes_max=BATCH_BYTES_MAX, durable=True)
             except OffsetGone as gone:
                 self._offsets[place] = gone.first
                 continue
             except OffsetAhead as ahead:  # a power cut took what was read, and was not synced
                 self._offsets[place] = ahead.next
                 continue
+            passed = passed or there.next > offset
             entries = there.entries[: entries_max - len(found)]
             all_fit = len(entries) == len(there.entries)
             self._offsets[place] = there.next if all_fit else entries[-1].offset + 1
@@ -309,7 +299,7 @@ class GroupMember:
             if len(found) >= entries_max:
                 break
         self._first = (self._first + 1) % max(1, count)
-        return found
+        return None if passed and not found else found
 
     async def _join(self) -> None:
         """Until it has its share of a generation."""
@@ -325,7 +315,12 @@ class GroupMember:
                 protocols=[("range", msgspec.msgpack.encode((self._topics, self._counts)))],
                 client_id="town",
             )
-            joined = await _available(groups.join(self._group, asked))
+            try:
+                joined = await _available(groups.join(self._group, asked))
+            except LogAway:  # it may be a member all the same, whom the others would wait for
+                groups.leave(self._group, [Leaving(member_id=self._id or asked.new_id)])
+                self._id = ""
+                raise
             if joined.code == Code.UNKNOWN_MEMBER_ID:
                 self._id = ""
                 continue
@@ -369,9 +364,11 @@ class GroupMember:
                 self._offsets[topic, number] = opened.next if at_end else opened.first
 
     async def _beat(self) -> None:
-        """While it is polled: who does not ask for long is taken for gone."""
+        """While it is polled: who does not ask for long is taken for gone. And it hears of a
+        rebalance by this.
+        """
         while True:
-            await asyncio.sleep(self._session_s / BEATS_A_SESSION)
+            await asyncio.sleep(min(self._session_s / BEATS_A_SESSION, BEAT_MAX_S))
             if runtime.monotonic() - self._polled_s > self._session_s:
                 self._rejoins = True
                 continue
@@ -392,9 +389,11 @@ class There(msgspec.Struct, frozen=True):
     next: int
 
 
-def entries_at(partition: Partition, offset: int, *, bytes_max: int) -> There:
+def entries_at(
+    partition: Partition, offset: int, *, bytes_max: int, durable: bool = False
+) -> There:
     """What is committed from `offset` on, without what was aborted."""
-    stretch = partition.read(offset, bytes_max=bytes_max, committed=True)
+    stretch = partition.read(offset, bytes_max=bytes_max, committed=True, durable=durable)
     found: list[Entry] = []
     next_ = offset
     for batch in stretch.batches:
@@ -415,12 +414,17 @@ def _is_aborted(header: Header, aborted: Sequence[Aborted]) -> bool:
     )
 
 
-async def news_of(places: Sequence[tuple[Partition, int]], seconds: float) -> None:
+async def news_of(
+    places: Sequence[tuple[Partition, int]], seconds: float, *, durable: bool = False
+) -> None:
     """Until there may be something to read at one of these places, but no longer than `seconds`."""
     if not places:
         await asyncio.sleep(seconds)
         return
-    tasks = [asyncio.ensure_future(one.news(offset, committed=True)) for one, offset in places]
+    tasks = [
+        asyncio.ensure_future(one.news(offset, committed=True, durable=durable))
+        for one, offset in places
+    ]
     try:
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -449,27 +453,3 @@ def _shown(name: str, found: Described) -> Group:
         members[one.member_id] = rows
     state: Literal["empty", "rebalancing", "stable"] = STATES.get(found.state, "rebalancing")
     return Group(name, state, found.generation, members)
-
-
-def _check(records: Sequence[Record]) -> None:
-    if not 0 < len(records) <= APPEND_RECORDS_MAX:
-        told = f"1 to {APPEND_RECORDS_MAX} are taken"
-        raise RecordTooLarge(f"{len(records)} records; {told}")
-    for record in records:
-        if (size := _size_of(record)) > RECORD_BYTES_MAX:
-            raise RecordTooLarge(f"a record of {size} bytes; at most {RECORD_BYTES_MAX} are taken")
-
-
-def _fitting(entries: Sequence[Entry], bytes_max: int) -> Sequence[Entry]:
-    """The first, and those behind it while they are together at most `bytes_max`."""
-    size = 0
-    for count, entry in enumerate(entries):
-        size += _size_of(entry.record)
-        if count and size > bytes_max:
-            return entries[:count]
-    return entries
-
-
-def _size_of(record: Record) -> int:
-    size = len(record.value or b"") + len(record.key or b"")
-    return size + sum(len(name) + len(value) for name, value in record.headers)

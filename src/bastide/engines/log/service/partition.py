@@ -1,7 +1,10 @@
 """One partition: batches in a seglog, and what its producers are up to.
 
-    append ──check──► stamp ──► seglog ──written──► readers are woken
-                                   └────synced────► acks=all is answered
+    append ──check──► stamp ──► seglog ──written──► Kafka's clients are woken
+                                   └────synced────► acks=all is answered, the town's readers woken
+
+The systems of the town read only what is durable: they keep offsets elsewhere, and one that a power
+cut has taken would be given to another record. So while one of them listens, all is synced soon.
 
 What is known of producers follows from the batches. It is noted in the journal now and then, so
 that opening reads only what came behind the note.
@@ -19,12 +22,13 @@ from bastide.base.rt import runtime
 from bastide.engines.log.contract import OffsetAhead, OffsetGone
 from bastide.engines.log.core.batches import Header, entries_of, header_of, marker_of, stamped
 from bastide.engines.log.core.producers import Aborted, Producers
+from bastide.engines.log.service.bell import Bell
 from bastide.engines.log.service.journal import Journal
 from bastide.parts.seglog.contract import Options
-from bastide.parts.seglog.log import Seglog, open_seglog
+from bastide.parts.seglog.core import Batch
+from bastide.parts.seglog.mending import MendingLog, open_mending
 
 LEADER_EPOCH = 0
-RETRY_S = 0.1
 NOTE_EVERY_BYTES = 64 << 20
 REPLAY_BYTES = 1 << 20
 
@@ -47,19 +51,21 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class Partition:
-    def __init__(
-        self, topic: str, number: int, log: Seglog, journal: Journal, noted: Noted
-    ) -> None:
+    """`begin` must come first."""
+
+    producers: Producers
+
+    def __init__(self, topic: str, number: int, mending: MendingLog, journal: Journal) -> None:
         self.topic = topic
         self.number = number
-        self._log = log
+        self._mending = mending
+        self._log = mending.log
         self._journal = journal
         self._key = ("partition", topic, number)
-        self._low = noted.low
-        self.producers = Producers.restored(noted.producers) if noted.producers else Producers()
+        self._low = 0
         self._unnoted_bytes = 0
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._telling: asyncio.Task[None] | None = None
+        self._written = Bell(self._reach_written)
+        self._synced = Bell(self._reach_synced)
 
     @property
     def first(self) -> int:
@@ -70,6 +76,14 @@ class Partition:
     def next(self) -> int:
         """Behind the last that can be read."""
         return self._log.written_offset
+
+    def durable(self) -> int:
+        """Behind the last that can be read and that no power cut takes. What is not yet so will be
+        soon: it is asked for here.
+        """
+        if self._log.durable_offset < self._log.next_offset:
+            self._synced.ring_soon()
+        return self._log.durable_offset
 
     @property
     def unwritten(self) -> int:
@@ -106,7 +120,7 @@ class Partition:
         base = self._log.next_offset
         payload = stamped(batch, base_offset=base, leader_epoch=LEADER_EPOCH)
         self._log.append_opaque(payload, offset_count=1)
-        self._note_marker(payload, base)
+        _note_marker(self.producers, payload, base)
         self._appended(len(payload))
         return base
 
@@ -120,8 +134,8 @@ class Partition:
         self._unnoted_bytes += size
         if self._unnoted_bytes > NOTE_EVERY_BYTES:
             self._note()
-        if self._waiting and (self._telling is None or self._telling.done()):
-            self._telling = asyncio.create_task(self._tell())
+        self._written.appended()
+        self._synced.appended()
 
     def _note(self) -> int:
         """What is known now, in the journal."""
@@ -132,10 +146,16 @@ class Partition:
     # --- reading --------------------------------------------------------------------------------
 
     def read(
-        self, offset: int, *, bytes_max: int, committed: bool, strictly: bool = False
+        self,
+        offset: int,
+        *,
+        bytes_max: int,
+        committed: bool,
+        durable: bool = False,
+        strictly: bool = False,
     ) -> Stretch:
         """Whole batches from the one that holds `offset` on: one at least if there is one, but if
-        `strictly` none that is too large.
+        `strictly` none that is too large. `durable`: only what is, which may end before `offset`.
 
         Raises:
             OffsetGone, OffsetAhead. Unavailable: the disk refuses, or is damaged.
@@ -144,7 +164,7 @@ class Partition:
             raise OffsetGone(offset, self.first)
         if offset > self.next:
             raise OffsetAhead(offset, self.next)
-        end = self._end(committed=committed)
+        end = self._end(committed=committed, durable=durable)
         if offset >= end:
             return Stretch(())
         found = self._log.read(offset, bytes_max=bytes_max)
@@ -156,34 +176,24 @@ class Partition:
         until = min(end, found[len(batches) - 1].next_offset)
         return Stretch(batches, self.producers.aborted(offset, until))
 
-    def _end(self, *, committed: bool) -> int:
-        return self.stable if committed else self.next
+    def _end(self, *, committed: bool, durable: bool) -> int:
+        end = self.stable if committed else self.next
+        return min(end, self.durable()) if durable else end
 
-    async def news(self, offset: int, *, committed: bool) -> None:
+    async def news(self, offset: int, *, committed: bool, durable: bool = False) -> None:
         """Returns when there may be something to read at `offset`."""
-        if self._end(committed=committed) > offset:
+        if self._end(committed=committed, durable=durable) > offset:
             return
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiting)
-        if self._log.next_offset > self._log.written_offset and self._telling is None:
-            self._telling = asyncio.create_task(self._tell())
-        try:
-            await waiting
-        finally:
-            self._waiting.discard(waiting)
+        bell = self._synced if durable else self._written
+        if self._log.next_offset > self._log.written_offset:
+            bell.ring_soon()
+        await bell.listen()
 
-    async def _tell(self) -> None:
-        """Wakes who waits, when what was appended can be read; or, while the disk refuses, now and
-        then: they look, and wait again.
-        """
-        try:
-            await self._log.written(self._log.next_offset - 1)
-        except Unavailable:
-            await asyncio.sleep(RETRY_S)
-        self._telling = None
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
+    async def _reach_written(self) -> None:
+        await self._log.written(self._log.next_offset - 1)
+
+    async def _reach_synced(self) -> None:
+        await self._log.synced(self._log.next_offset - 1)
 
     async def newest(self) -> tuple[int, int] | None:
         """Offset and stamp of the first record of the newest time; None: there is none."""
@@ -229,35 +239,56 @@ class Partition:
 
     def rest(self) -> None:
         """Notes what is known, before it is closed."""
-        if self._unnoted_bytes:
+        if self._unnoted_bytes and not self._mending.has_failed:
             with suppress(Unavailable):  # the next opening reads a little more
                 self._note()
 
-    async def replay(self, noted: Noted) -> None:
-        """What came behind the note."""
-        offset = max(noted.offset, self._log.first_offset)
-        while offset < self.next:
-            found = self._log.read(offset, bytes_max=REPLAY_BYTES)
+    async def begin(self) -> None:
+        """Finds what its producers are up to: what was noted, and what came behind."""
+        log, noted = self._mending.log, self._journal.get(self._key, Noted) or Noted()
+        if noted.offset > log.next_offset:  # a power cut took what was noted, and was not synced
+            noted = Noted(low=min(noted.low, log.next_offset))
+        producers = Producers.restored(noted.producers) if noted.producers else Producers()
+        offset = max(noted.offset, log.first_offset)
+        while offset < log.written_offset:
+            found = log.read(offset, bytes_max=REPLAY_BYTES)
             for batch in found:
-                if not batch.payload:  # compacted away
-                    continue
-                header = header_of(batch.payload)
-                if header.is_control:
-                    self._note_marker(batch.payload, batch.base_offset)
-                else:
-                    self.producers.note(header, base_offset=batch.base_offset, now_ms=batch.last_ms)
+                _note_batch(producers, batch)
             offset = found[-1].next_offset
             await asyncio.sleep(0)
+        self._log, self.producers, self._low = log, producers, noted.low
 
-    def _note_marker(self, payload: bytes, offset: int) -> None:
-        marker = marker_of(payload)
-        self.producers.note_marker(
-            producer_id=marker.producer_id,
-            producer_epoch=marker.producer_epoch,
-            commit=marker.commit,
-            offset=offset,
-            now_ms=runtime.now_ms(),
-        )
+    async def mend(self) -> bool:
+        """Opens it again if its log has failed, and says so. Meanwhile it refuses.
+
+        Raises:
+            Unavailable
+        """
+        if not await self._mending.mend():
+            return False
+        await self.begin()
+        return True
+
+
+def _note_batch(producers: Producers, batch: Batch) -> None:
+    if not batch.payload:  # compacted away
+        return
+    header = header_of(batch.payload)
+    if header.is_control:
+        _note_marker(producers, batch.payload, batch.base_offset)
+    else:
+        producers.note(header, base_offset=batch.base_offset, now_ms=batch.last_ms)
+
+
+def _note_marker(producers: Producers, payload: bytes, offset: int) -> None:
+    marker = marker_of(payload)
+    producers.note_marker(
+        producer_id=marker.producer_id,
+        producer_epoch=marker.producer_epoch,
+        commit=marker.commit,
+        offset=offset,
+        now_ms=runtime.now_ms(),
+    )
 
 
 async def open_partition(
@@ -273,11 +304,8 @@ async def open_partition(
     Raises:
         SegmentDamaged: acknowledged records are damaged.
     """
-    noted = journal.get(("partition", topic, number), Noted) or Noted()
-    log = await stack.enter_async_context(open_seglog(directory, options))
-    if noted.offset > log.next_offset:  # a power cut took what was noted, and was not synced
-        noted = Noted(low=min(noted.low, log.next_offset))
-    partition = Partition(topic, number, log, journal, noted)
-    await partition.replay(noted)
+    mending = await stack.enter_async_context(open_mending(directory, options))
+    partition = Partition(topic, number, mending, journal)
+    await partition.begin()
     stack.callback(partition.rest)
     return partition

@@ -215,7 +215,7 @@ FIXED = {
 ALSO: Mapping[str, Sequence[str]] = {
     "min.insync.replicas": ("2", "3"),
     "segment.bytes": ("1073741824",),
-    "max.message.bytes": ("1000000", "1000012", "1048576"),
+    "max.message.bytes": ("1000000", "1000012", "1048576", "2097152"),
     "unclean.leader.election.enable": ("true",),
 }
 

@@ -8,12 +8,7 @@
 formats." They are in UTC, and case-sensitive. The name of the day tells nothing new: it must be
 one, and is not held against the date.
 
-Idea (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms"): let a year begin in March. Then
-the day that comes and goes is the last of its year, the months' lengths repeat every five, and the
-number of a day is arithmetic, without a table or a loop; 400 years always have 146097 days.
-
-    Mar Apr May Jun Jul | Aug Sep Oct Nov Dec | Jan Feb       days before month m, counted from
-    31  30  31  30  31  | 31  30  31  30  31  | 31  28/29     March: (153 m + 2) // 5
+Days are counted as in `base.instants`.
 
 Cost: two microseconds or so each way. Nothing knows the locale.
 """
@@ -21,14 +16,14 @@ Cost: two microseconds or so each way. Nothing knows the locale.
 import re
 from functools import lru_cache
 
+from bastide.base.instants import civil_of, days_of
+
 FIRST_S = -62_167_219_200  # Sat, 01 Jan 0000 00:00:00 GMT
 LAST_S = 253_402_300_799  # Fri, 31 Dec 9999 23:59:59 GMT
 
 REMEMBERED = 1_024  # files that are asked for again, and this very second
 
 _DAY_S = 86_400
-_ERA_DAYS = 146_097  # in 400 years
-_EPOCH_DAYS = 719_468  # from 1 March of the year 0 to 1 January 1970
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = (
@@ -53,7 +48,7 @@ def http_date(epoch_s: int) -> str:
     """As IMF-fixdate: "the sender MUST generate those timestamps in the IMF-fixdate format"."""
     assert FIRST_S <= epoch_s <= LAST_S, f"{epoch_s} s is outside the years 0 to 9999"
     days, second = divmod(epoch_s, _DAY_S)
-    year, month, day = _civil(days)
+    year, month, day = civil_of(days)
     minute, second = divmod(second, 60)
     return (
         f"{_DAYS[(days + 3) % 7]}, {day:02} {_MONTHS[month - 1]} {year:04} "
@@ -77,7 +72,7 @@ def _whole_year(match: re.Match[str], now_s: int) -> int:
     as representing the most recent year in the past that had the same last two digits".
     """
     days, second = divmod(now_s, _DAY_S)
-    year, month, day = _civil(days)
+    year, month, day = civil_of(days)
     year += 50
     found = year - (year - int(match["year"])) % 100
     if found == year and (*_month_and_day(match), _second_of_day(match)) > (month, day, second):
@@ -92,7 +87,7 @@ def _epoch(match: re.Match[str], year: int) -> int | None:
         return None
     if (month, day) == (2, 29) and (year % 4 or (year % 100 == 0 and year % 400)):
         return None
-    return _days(year, month, day) * _DAY_S + second
+    return days_of(year, month, day) * _DAY_S + second
 
 
 def _month_and_day(match: re.Match[str]) -> tuple[int, int]:
@@ -105,20 +100,3 @@ def _second_of_day(match: re.Match[str]) -> int:
     if hour > 23 or minute > 59 or (second > 59 and (hour, minute, second) != (23, 59, 60)):
         return -1
     return (hour * 60 + minute) * 60 + second
-
-
-def _civil(days: int) -> tuple[int, int, int]:
-    """Year, month and day of the day so many after 1 January 1970."""
-    era, of_era = divmod(days + _EPOCH_DAYS, _ERA_DAYS)
-    of_era_year = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * of_era_year + of_era_year // 4 - of_era_year // 100)
-    from_march = (5 * of_year + 2) // 153
-    month = from_march + 3 if from_march < 10 else from_march - 9
-    return era * 400 + of_era_year + (month <= 2), month, of_year - (153 * from_march + 2) // 5 + 1
-
-
-def _days(year: int, month: int, day: int) -> int:
-    era, of_era_year = divmod(year - (month <= 2), 400)
-    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    of_era = of_era_year * 365 + of_era_year // 4 - of_era_year // 100 + of_year
-    return era * _ERA_DAYS + of_era - _EPOCH_DAYS

@@ -69,10 +69,10 @@ class PostgresBackend:
         self, client: str, directory: Callable[[], Path], migrations: Migrations
     ) -> AsyncIterator["PostgresStore"]:
         await self._wait_for_server()
-        await migrate(self._connections, client, "frame", FRAME)
-        await migrate(self._connections, client, client, migrations)
         store = PostgresStore(self._connections, client, self._options)
         try:
+            await store.migrate("frame", FRAME)
+            await store.migrate(client, migrations)
             yield store
         finally:
             await store.close()
@@ -103,6 +103,9 @@ class PostgresStore:
         self._options = options
         self._retry = Retry()
         self._writes = Writes(connections, schema, self._retry)
+
+    async def migrate(self, owner: str, migrations: Migrations) -> None:
+        await migrate(self._connections, self._schema, owner, migrations)
 
     def transact(self, body: Body[T]) -> Awaitable[T]:
         return self._retry(partial(self._attempt, body))

@@ -16,12 +16,11 @@ from bastide.engines.sql.backends.postgres.driver import (
 )
 from bastide.engines.sql.contract import BodyMiswritten
 from bastide.engines.sql.model import WENT_ON
-from bastide.engines.sql.tables import FrameTx
 
 T = TypeVar("T")
 
 
-class PostgresTx(FrameTx):
+class PostgresTx:
     """`base.tx.Tx` on a connection with a transaction open, until `end`."""
 
     def __init__(self, connection: Connection, schema: str) -> None:

@@ -86,8 +86,11 @@ class SqliteStore:
         self._writer = Writer(client, path, options, on_log_over=self._scans.cut_all)
 
     async def open(self, migrations: Migrations) -> None:
-        await self._writer.migrate("frame", FRAME)
-        await self._writer.migrate(self._client, migrations)
+        await self.migrate("frame", FRAME)
+        await self.migrate(self._client, migrations)
+
+    async def migrate(self, owner: str, migrations: Migrations) -> None:
+        await self._writer.migrate(owner, migrations)
 
     def transact(self, body: Body[T]) -> Awaitable[T]:
         future: asyncio.Future[T] = self._loop.create_future()

@@ -9,12 +9,11 @@ from bastide.base.tx import Statement, Value
 from bastide.engines.sql.backends.sqlite.driver import DIALECT, ERRORS, bound, made, refuse
 from bastide.engines.sql.contract import BodyMiswritten
 from bastide.engines.sql.model import WENT_ON
-from bastide.engines.sql.tables import FrameTx
 
 T = TypeVar("T")
 
 
-class SqliteTx(FrameTx):
+class SqliteTx:
     """`base.tx.Tx` on the writer's connection, until `end`."""
 
     def __init__(self, connection: apsw.Connection) -> None:

@@ -82,12 +82,15 @@ class Writer:
             self._task = self._loop.create_task(self._serve())
 
     async def migrate(self, owner: str, migrations: Migrations) -> None:
-        """
+        """Alone on the connection: who asks meanwhile waits.
+
         Raises:
             SchemaNewer, DatabaseAway.
         """
-        busy_ms = round(self._options.busy_s * 1000)
-        await self._off_loop(migrate, await self.open(), owner, migrations, busy_ms)
+        while self._task is not None:
+            await asyncio.wait([self._task])
+        self._task = self._loop.create_task(self._migrate(owner, migrations))
+        await asyncio.shield(self._task)
 
     async def open(self) -> apsw.Connection:
         """The writer's connection: the one there is, or a new one after a failure.
@@ -104,10 +107,17 @@ class Writer:
 
     async def close(self) -> None:
         self._closed = True
-        if self._task is not None:
-            await self._task
+        while self._task is not None:
+            await asyncio.wait([self._task])
         await self._drop()
         self._thread.shutdown()
+
+    async def _migrate(self, owner: str, migrations: Migrations) -> None:
+        busy_ms = round(self._options.busy_s * 1000)
+        try:
+            await self._off_loop(migrate, await self.open(), owner, migrations, busy_ms)
+        finally:
+            self._task = self._loop.create_task(self._serve()) if self._waiting else None
 
     async def _serve(self) -> None:
         try:

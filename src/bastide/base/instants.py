@@ -1,7 +1,11 @@
 """Points in time as text, without a clock: milliseconds since 1970, UTC, and RFC 3339.
 
-Days are counted as in Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": the year
-begins in March, so that the leap day is its last, and 400 years always have 146,097 days. O(1).
+Idea (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms"): let a year begin in March. Then
+the day that comes and goes is the last of its year, the months' lengths repeat every five, and the
+number of a day is arithmetic, without a table or a loop; 400 years always have 146,097 days.
+
+    Mar Apr May Jun Jul | Aug Sep Oct Nov Dec | Jan Feb       days before month m, counted from
+    31  30  31  30  31  | 31  30  31  30  31  | 31  28/29     March: (153 m + 2) // 5
 """
 
 import re
@@ -30,7 +34,7 @@ def instant_of(text: str) -> int | None:
         return None
     if hour > 23 or minute > 59 or second > 59:
         return None
-    days = _days(year, month, day)
+    days = days_of(year, month, day)
     sign, hours, minutes = match.groups()[8:]
     offset = (int(hours or 0) * 60 + int(minutes or 0)) * (-1 if sign == "-" else 1)
     ms = int((match[7] or "0")[:3].ljust(3, "0"))
@@ -41,7 +45,7 @@ def text_of(at_ms: int) -> str:
     """As in RFC 3339: 2026-11-21T10:00:00Z, with milliseconds if there are any."""
     days, rest = divmod(at_ms, DAY_MS)
     seconds, ms = divmod(rest, 1000)
-    year, month, day = _date(days)
+    year, month, day = civil_of(days)
     clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     return f"{year:04}-{month:02}-{day:02}T{clock}{f'.{ms:03}' if ms else ''}Z"
 
@@ -52,14 +56,16 @@ def _month_days(year: int, month: int) -> int:
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-def _days(year: int, month: int, day: int) -> int:
+def days_of(year: int, month: int, day: int) -> int:
+    """From 1 January 1970 to that day."""
     era, year_of_era = divmod(year - (month <= 2), 400)
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     day_of_era = year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year
     return era * _ERA_DAYS + day_of_era - _DAYS_TO_1970
 
 
-def _date(days: int) -> tuple[int, int, int]:
+def civil_of(days: int) -> tuple[int, int, int]:
+    """Year, month and day of the day so many after 1 January 1970."""
     era, day_of_era = divmod(days + _DAYS_TO_1970, _ERA_DAYS)
     leaps = day_of_era // 1460 - day_of_era // 36_524 + day_of_era // (_ERA_DAYS - 1)
     year_of_era = (day_of_era - leaps) // 365

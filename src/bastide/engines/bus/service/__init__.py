@@ -1,0 +1,1 @@
+"""Relays, consumers and dead letters."""

@@ -1,0 +1,1 @@
+"""`kafka://`: a cluster of Kafka's, by librdkafka."""

@@ -1,0 +1,1 @@
+"""The bus's doors: HTTP, commands, pages."""

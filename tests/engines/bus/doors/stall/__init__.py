@@ -1,0 +1,1 @@
+"""Sells by HTTP, and hears itself: what the bus's doors are shown with."""

@@ -1,0 +1,1 @@
+"""Sells, and counts who passes by."""
