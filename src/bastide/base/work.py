@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from bastide.base.errors import Unavailable
 from bastide.base.rt import runtime
 
 BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 30.0
+BACKOFF_MAX_S = 5.0
 HEALTHY_AFTER_S = 60.0
 BREATH_S = 0.002
 
@@ -64,7 +65,8 @@ class Crew:
                     backoff_s = BACKOFF_FIRST_S
                 task.state, task.error = "backing-off", f"{type(error).__name__}: {error}"
                 task.restarts += 1
-                _log.warning("%s.%s failed", self._system, name, exc_info=True)
+                is_fault = not isinstance(error, Unavailable)  # what is away needs no trace
+                _log.warning("%s.%s: %s", self._system, name, task.error, exc_info=is_fault)
                 await asyncio.sleep(jittered(backoff_s))
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
