@@ -22,7 +22,7 @@ from bastide.engines.bus.core.envelopes import (
     unpacked,
 )
 from bastide.engines.bus.core.reading import Reader
-from bastide.engines.bus.core.turns import RETRY_MAX_S, wait_s
+from bastide.engines.bus.core.turns import BATCH_EVENTS_MIN, RETRY_MAX_S, next_batch, wait_s
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}\.v[1-9]", fullmatch=True)
 TOPICS = st.from_regex(r"[a-z][a-z0-9]{0,8}(\.[a-z][a-z0-9-]{0,8}){1,2}", fullmatch=True)
@@ -189,3 +189,10 @@ def test_each_try_waits_twice_as_long_and_never_longer_than_the_longest(tries, f
 
 def test_the_first_wait_is_the_one_that_is_set():
     assert wait_s(1, 0.1) == 0.1
+
+
+def test_who_falls_behind_takes_more_at_a_time_and_less_again_when_little_comes():
+    asked = [BATCH_EVENTS_MIN]
+    for came in (250, 500, 1_000, 2_000, 4_000, 5_000, 4_999, 3, 250):
+        asked.append(next_batch(asked[-1], came))
+    assert asked == [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000, 2_500, 1_250, 625]

@@ -83,7 +83,8 @@ async def test_what_fails_at_any_point_is_done_again_and_has_its_effect_once(
 ):
     first = FIRST_HITS.get(point, 1)
     faults = {point: at_hits({first, first + 2}, ERRORS[error])}
-    async with street(tmp_path, QUICK | MEMORY, faults=faults) as town:
+    tries = {"BASTIDE_BUS_TRIES": "4"}  # both hits may be one event's, among those of other groups
+    async with street(tmp_path, QUICK | MEMORY | tries, faults=faults) as town:
         await check_quiet(town, await trade(town, 20))
 
 
@@ -161,7 +162,7 @@ async def test_a_journal_on_a_full_disk_refuses_at_once_and_needs_no_restart(tmp
             await kiosk.sell("tea")
         assert len(perhaps) == 1, "the first was half written; those after it were not begun"
         with pytest.raises(JournalRefuses):
-            kiosk.bus.check()
+            await kiosk.bus.health()
         disk.full = None
         await until(partial(_takes, kiosk.bus))
         kiosk.passes("p2")
@@ -171,8 +172,8 @@ async def test_a_journal_on_a_full_disk_refuses_at_once_and_needs_no_restart(tmp
 
 
 async def _takes(bus):
-    with suppress(JournalRefuses):
-        bus.check()
+    with suppress(Unavailable):
+        await bus.health()
         return True
 
 

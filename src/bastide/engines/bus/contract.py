@@ -26,7 +26,7 @@ from bastide.base.tx import Tx
 EVENT_BYTES_MAX = 256 << 10  # of one event, as JSON
 KEY_BYTES_MAX = 1_024
 WITHIN_S = 2.0
-BATCH_EVENTS_MAX = 500  # of one call of a handler
+BATCH_EVENTS_MAX = 5_000  # of one call of a handler
 
 After = Callable[[], Awaitable[object]]
 Handler = Callable[[Tx, Sequence[Event]], Awaitable[After | None]]
@@ -110,16 +110,10 @@ class Bus(Protocol):
         """
         ...
 
-    def check(self) -> None:
-        """
-        Raises:
-            JournalRefuses, JournalBehind, JournalShared: why nothing can be recorded now.
-        """
-        ...
-
     async def health(self) -> None:
         """
         Raises:
-            As `check`; and Unavailable: what waits does not leave.
+            JournalRefuses, JournalBehind, JournalShared: why nothing can be recorded now.
+            Unavailable: what waits does not leave, or a group hears nothing.
         """
         ...

@@ -88,9 +88,9 @@ class Clicks:
         """
         return not await self._bus.settled(CLICKS, COUNTS)
 
-    def check(self) -> None:
+    async def health(self) -> None:
         """
         Raises:
-            Unavailable: why a click could not be recorded now.
+            Unavailable: why a click could not be recorded or counted now.
         """
-        self._bus.check()
+        await self._bus.health()

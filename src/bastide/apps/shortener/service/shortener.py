@@ -337,9 +337,9 @@ class Shortener:
     async def health(self) -> None:
         """
         Raises:
-            Unavailable: the database is away, or a click could not be kept now.
+            Unavailable: the database is away, or a click could not be kept or counted now.
         """
-        self.clicks.check()
+        await self.clicks.health()
         await self._db.health()
 
     async def _stored(self, code: str) -> Link | None:

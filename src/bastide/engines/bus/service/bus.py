@@ -180,12 +180,9 @@ class ClientBus:
 
     # --- for the operator -----------------------------------------------------------------------
 
-    def check(self) -> None:
+    async def health(self) -> None:
         self.drain.check()
         self._journal.check()
-
-    async def health(self) -> None:
-        self.check()
         for error in (self.outbox.error, self.drain.error):
             if error:
                 raise Unavailable(f"events of {self.client} don't leave: {error}")

@@ -20,6 +20,7 @@ the very transaction that moves on.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from itertools import groupby
 
 import msgspec
@@ -29,8 +30,8 @@ from bastide.base.errors import Limited, Unavailable
 from bastide.base.events import Consume, Event
 from bastide.base.rt import runtime
 from bastide.base.tx import Duplicate, Tx
-from bastide.base.work import jittered
-from bastide.engines.bus.contract import BATCH_EVENTS_MAX, After, Calls, Handler
+from bastide.base.work import Breath, jittered
+from bastide.engines.bus.contract import After, Calls, Handler
 from bastide.engines.bus.core.envelopes import Envelope, Unreadable, opened, packed
 from bastide.engines.bus.core.letters import (
     DeadLettered,
@@ -40,7 +41,7 @@ from bastide.engines.bus.core.letters import (
     shown_value,
 )
 from bastide.engines.bus.core.reading import Reader
-from bastide.engines.bus.core.turns import wait_s
+from bastide.engines.bus.core.turns import BATCH_EVENTS_MIN, next_batch, wait_s
 from bastide.engines.bus.model import Settings
 from bastide.engines.bus.tables import (
     HEARD_ADD,
@@ -59,6 +60,7 @@ from bastide.engines.sql.contract import BodyCut, Database
 POLL_S = 1.0
 SESSION_S = 15.0  # a batch may take so long, and a town that was killed is waited for as long
 TELL_S = 1.0
+REST_MAX_S = 0.1
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -107,15 +109,18 @@ class Consumer:
         self._log_id = ""
         self._generation = -1
         self._next: dict[int, int] = {}
+        self._batch = BATCH_EVENTS_MIN
         self._tried: dict[int, tuple[int, int]] = {}  # offset and tries, by partition
         self._told: dict[int, int] = {}
         self._told_s = runtime.monotonic()
+        self._hurried = asyncio.Event()
         self._moved: set[asyncio.Future[None]] = set()
 
     # --- for who waits --------------------------------------------------------------------------
 
     async def moved(self) -> None:
-        """Returns when some effect was committed here."""
+        """Returns when some effect was committed here; it does not rest meanwhile."""
+        self._hurried.set()
         waiting = asyncio.get_running_loop().create_future()
         self._moved.add(waiting)
         try:
@@ -157,7 +162,8 @@ class Consumer:
             raise
 
     async def _turn(self, member: Member) -> None:
-        entries = await member.poll(entries_max=BATCH_EVENTS_MAX, wait_s=POLL_S)
+        entries = await member.poll(entries_max=self._batch, wait_s=POLL_S)
+        began_s = runtime.monotonic()
         faults.point("bus.polled")
         try:
             if member.generation != self._generation:
@@ -167,8 +173,21 @@ class Consumer:
                 await self._deal(partition, list(part))
             await self._tell(member)
             self.error = ""
+            await self._rest(len(entries), runtime.monotonic() - began_s)
         except (Deposed, MemberDeposed):
             self._generation = -1
+
+    async def _rest(self, came: int, took_s: float) -> None:
+        """Who is behind lets others go on for as long as a batch took: they may not be able to
+        wait.
+        """
+        is_behind = came >= self._batch
+        self._batch = next_batch(self._batch, came)
+        if is_behind and took_s > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(took_s, REST_MAX_S)):
+                    await self._hurried.wait()
+        self._hurried.clear()
 
     async def _take_places(self, member: Member) -> None:
         """Its partitions, in the database and in the log."""
@@ -227,7 +246,10 @@ class Consumer:
     async def _deal(self, partition: int, entries: Sequence[Entry]) -> None:
         try:
             if len(entries) > 1:
-                told = [self.read(entry) for entry in entries]
+                told, breath = list[Told](), Breath()
+                for entry in entries:
+                    told.append(self.read(entry))
+                    await breath.taken()
                 await self._apply(partition, told, entries[-1].offset + 1)
                 return
         except Exception as error:

@@ -23,11 +23,12 @@ from bastide.base.tx import Tx
 from bastide.engines.bus.contract import JournalBehind, JournalShared
 from bastide.engines.bus.core.envelopes import unjournalled
 from bastide.engines.bus.service.journal import Journal
-from bastide.engines.bus.service.post import Letter, Post
+from bastide.engines.bus.service.post import Letter, Post, fitting
 from bastide.engines.bus.tables import RELAY_ADD, RELAY_FIND, RELAY_STEP, Relayed
 from bastide.engines.sql.contract import Database
 
-DRAIN_EVENTS = 500
+DRAIN_EVENTS = 250  # at once: some 2 ms of the loop
+DRAIN_EVENTS_MAX = 4_000  # while many wait: then every turn of the loop is dear
 LOOK_S = 0.05  # while nobody asks; what is recorded is synced by then
 TRIM_S = 10.0
 TRIM_BYTES = 16 << 20
@@ -137,11 +138,13 @@ class Drain:
 
     async def _step(self, until: int) -> None:
         first = self.sent
-        records = self._journal.read(first, until, count_max=DRAIN_EVENTS)
+        count = min(max(DRAIN_EVENTS, (until - first) // 4), DRAIN_EVENTS_MAX)
+        records = self._journal.read(first, until, count_max=count)
         letters = []
         for seq, record in enumerate(records, first):
             topic, key, event = unjournalled(record)
             letters.append(Letter(topic, key, seq, event))
+        letters = list(fitting(letters))
         faults.point("bus.read")
         await self._claim(first + len(letters))
         faults.point("bus.claimed")

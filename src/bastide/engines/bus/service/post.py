@@ -13,7 +13,7 @@ from bastide.base.rt import runtime
 from bastide.engines.bus.core.envelopes import HEADERS, sealed, unpacked
 from bastide.engines.log.contract import Log, Record, Topic, TopicExists
 
-POST_BYTES = 512 << 10  # about so much goes at once
+POST_BYTES = 1 << 20  # about so much goes at once
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):

@@ -204,6 +204,7 @@ class GroupMember:
         self._generation = -1
         self._assigned: Assigned = ()
         self._offsets: dict[tuple[str, int], int] = {}
+        self._held: dict[tuple[str, int], There] = {}
         self._counts: Sequence[int] = ()  # partitions of its topics when it joined
         self._first = 0  # the partition that is read first at the next poll
         self._rejoins = False
@@ -282,24 +283,38 @@ class GroupMember:
             if not self._node.broker.has(*place):  # deleted: the next poll joins anew
                 continue
             opened = await self._node.broker.partition(*place)
-            try:
+            offset = -1
+            while offset != self._offsets[place] and len(found) < entries_max:
                 offset = self._offsets[place]
-                there = entries_at(opened, offset, bytes_max=BATCH_BYTES_MAX, durable=True)
-            except OffsetGone as gone:
-                self._offsets[place] = gone.first
-                continue
-            except OffsetAhead as ahead:  # a power cut took what was read, and was not synced
-                self._offsets[place] = ahead.next
-                continue
-            passed = passed or there.next > offset
-            entries = there.entries[: entries_max - len(found)]
-            all_fit = len(entries) == len(there.entries)
-            self._offsets[place] = there.next if all_fit else entries[-1].offset + 1
-            found += entries
+                found += self._taken(opened, offset, entries_max - len(found))
+            passed = passed or offset != self._offsets[place]
             if len(found) >= entries_max:
                 break
         self._first = (self._first + 1) % max(1, count)
         return None if passed and not found else found
+
+    def _taken(self, opened: Partition, offset: int, entries_max: int) -> Sequence[Entry]:
+        """Some entries from `offset` on; its place is then behind them."""
+        place = (opened.topic, opened.number)
+        try:
+            there = self._there(opened, offset)
+        except OffsetGone as gone:
+            self._offsets[place] = gone.first
+            return ()
+        except OffsetAhead as ahead:  # a power cut took what was read, and was not synced
+            self._offsets[place] = ahead.next
+            return ()
+        if left := there.entries[entries_max:]:
+            self._held[place] = There(left, there.next)
+        self._offsets[place] = left[0].offset if left else there.next
+        return there.entries[:entries_max]
+
+    def _there(self, opened: Partition, offset: int) -> "There":
+        """What was read before and not given yet, if it is that; a batch is not read twice."""
+        held = self._held.pop((opened.topic, opened.number), None)
+        if held is not None and held.entries[0].offset == offset:
+            return held
+        return entries_at(opened, offset, bytes_max=BATCH_BYTES_MAX, durable=True)
 
     async def _join(self) -> None:
         """Until it has its share of a generation."""
@@ -351,7 +366,7 @@ class GroupMember:
 
     async def _place(self) -> None:
         """Where each of its partitions is read from."""
-        self._offsets = {}
+        self._offsets, self._held = {}, {}
         for topic, number in self._assigned:
             if not self._node.broker.has(topic, number):
                 continue
