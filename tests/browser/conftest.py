@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -87,9 +88,16 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
     """Every system on its default backend, on ports of its own choice."""
-    data = tmp_path_factory.mktemp("town")
+    with running_town(tmp_path_factory.mktemp("town")) as town:
+        yield town
+
+
+@contextmanager
+def running_town(data: Path, *words: str) -> Iterator[RunningTown]:
+    """`bastide up` with more words."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("BASTIDE_")}
-    command = [sys.executable, "-m", "bastide", "up", "--http", "127.0.0.1:0", "--data", str(data)]
+    command = [sys.executable, "-m", "bastide", "up", "--http", "127.0.0.1:0", *words]
+    command += ["--data", str(data)]
     with (
         (data / "stderr").open("w+") as stderr,
         subprocess.Popen(

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from bastide.engines.log.contract import TOPIC_BYTES_MAX
+from tests.browser.conftest import running_town
 
 LONG = "readings." + "x" * (TOPIC_BYTES_MAX - 9)
 GROUP = "billing of the north/" + "g" * 60
@@ -18,7 +19,6 @@ def log(town):
     """Where the log is; with a topic that a group has read a part of."""
     address = town.address("log")
     with httpx.Client(base_url=address) as client:
-        assert "No topic yet" in client.get("/", headers={"accept": "text/html"}).text
         for topic in ("orders", LONG):
             values = [{"value": json.dumps({"order": n}), "key": f"c{n}"} for n in range(60)]
             values += [{"value_base64": "//79/A=="}, {"key": "k" * 300}, {"value": "x" * 5000}]
@@ -40,15 +40,22 @@ def group(town, log):
     return f"{log}/groups/{quote(GROUP)}"
 
 
-def test_an_empty_log_is_without_barriers_and_its_lines_work(town, page, faults_of, look) -> None:
-    """The first of this module: nothing was appended yet."""
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A log that nobody uses."""
+    with running_town(tmp_path_factory.mktemp("log"), "--only", "log") as town:
+        yield town
+
+
+def test_an_empty_log_is_without_barriers_and_its_lines_work(alone, page, faults_of, look) -> None:
     width, scheme = look
-    tab = page(f"{town.address('log')}/", width=width, scheme=scheme)
+    tab = page(f"{alone.address('log')}/", width=width, scheme=scheme)
+    assert tab.get_by_text("No topic yet").count() == 1
     assert faults_of(tab, f"log-empty-{width}-{scheme}") == []
     lines = tab.locator("[data-copy^='echo hello']")
     if lines.count():
         words = shlex.split(lines.first.get_attribute("data-copy"))
-        assert words[words.index("-b") + 1] == town.systems["log"]["kafka"]
+        assert words[words.index("-b") + 1] == alone.systems["log"]["kafka"]
 
 
 @pytest.mark.parametrize(
