@@ -19,9 +19,10 @@ from bastide.apps.shortener.core.exports import GivenRow, read_csv
 from bastide.base.errors import Invalid, Unavailable, refusal_of
 from bastide.base.instants import text_of
 from bastide.base.manifest import Command
+from bastide.base.shell import send
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import
-    from httpx import AsyncClient, Response
+    from httpx import AsyncClient
 
 CHUNK_LINES = 250  # a request: a few milliseconds, between which the town goes on redirecting
 CHUNK_BYTES = 2 << 20  # a row alone may have half of it, and the door takes twice as much
@@ -354,7 +355,7 @@ async def _copy(client: "AsyncClient", key: str, file: BinaryIO) -> None:
         async with client.stream("GET", EXPORT, headers=_bearer(key)) as reply:
             if not reply.is_success:
                 await reply.aread()
-                raise _refusal(reply)
+                raise refusal_of(reply.status_code, reply.content)
             async for piece in reply.aiter_bytes():
                 file.write(piece)
     except TransportError as error:
@@ -387,27 +388,13 @@ async def _send(
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
 ) -> Any:
-    """The reply's JSON, None if it has none; or its problem raised."""
-    from httpx import TransportError
-
-    content = None if body is None else msgspec.json.encode(body)
-    typed = {} if body is None else {"content-type": "application/json"}
-    sent = {**_bearer(key), **typed, **(headers or {})}
-    try:
-        reply = await client.request(method, path, content=content, params=params, headers=sent)
-    except TransportError as error:
-        raise Unavailable(f"the town does not answer: {error}", outcome="unknown") from error
-    if reply.is_success:
-        return reply.json() if reply.content else None
-    raise _refusal(reply)
+    """As `send`, with the key."""
+    sent = {**_bearer(key), **(headers or {})}
+    return await send(client, method, path, body=body, params=params, headers=sent)
 
 
 def _bearer(key: str | None) -> Mapping[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
-
-
-def _refusal(reply: "Response") -> Exception:
-    return refusal_of(reply.status_code, reply.content)
 
 
 COMMANDS = (

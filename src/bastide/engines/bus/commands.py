@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from bastide.base.errors import Conflict, Invalid, NotFound, Refusal, Unavailable, refusal_of
+from bastide.base.errors import Conflict, Invalid, NotFound, Refusal, Unavailable
 from bastide.base.manifest import Command
+from bastide.base.shell import PAGE, declare_json, items, print_columns, print_json, send
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import
     from httpx import AsyncClient
 
-PAGE = 100
 REASON_SHOWN_MAX = 80  # characters, in a line of a list
 OFFSET_MAX = (1 << 63) - 1
 
@@ -22,32 +22,32 @@ OFFSET_MAX = (1 << 63) - 1
 def _declare_topics(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="one topic")
     parser.add_argument("--schema", action="store_true", help="the JSON Schema of each event")
-    _declare_json(parser)
+    declare_json(parser)
 
 
 async def _topics(client: "AsyncClient", arguments: Namespace) -> None:
     if arguments.name is None:
-        found = [one async for one in _items(client, "/api/topics")]
+        found = [one async for one in items(client, "/api/topics")]
     else:
-        found = [await _send(client, "GET", _path("topics", arguments.name))]
+        found = [await send(client, "GET", _path("topics", arguments.name))]
     if arguments.schema:
-        shown = [await _send(client, "GET", _path("topics", one["name"])) for one in found]
-        _print_json({one["name"]: one["schemas"] for one in shown})
+        shown = [await send(client, "GET", _path("topics", one["name"])) for one in found]
+        print_json({one["name"]: one["schemas"] for one in shown})
         return
     if arguments.json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("TOPIC", "PARTITIONS", "EVENTS", "HEARD BY")]
     for one in found:
         events, groups = (", ".join(one[name]) or "-" for name in ("events", "groups"))
         rows.append((one["name"], str(one["partitions"]), events, groups))
-    _print_columns(rows)
+    print_columns(rows)
 
 
 async def _groups(client: "AsyncClient", arguments: Namespace) -> None:
-    found = [one async for one in _items(client, "/api/groups")]
+    found = [one async for one in items(client, "/api/groups")]
     if arguments.json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("GROUP", "TOPIC", "LAG", "HANDLED", "REPEATED", "DEAD", "ERROR")]
     for one in found:
@@ -55,19 +55,19 @@ async def _groups(client: "AsyncClient", arguments: Namespace) -> None:
         counts = (f"{one[name]:,}" for name in ("handled", "repeated", "dead"))
         error = _line(one["error"]) or "-"
         rows.append((f"{one['client']}.{one['group']}", one["topic"], lag, *counts, error))
-    _print_columns(rows)
+    print_columns(rows)
 
 
 async def _relays(client: "AsyncClient", arguments: Namespace) -> None:
-    found = [one async for one in _items(client, "/api/relays")]
+    found = [one async for one in items(client, "/api/relays")]
     if arguments.json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("SYSTEM", "OUTBOX", "JOURNAL", "JOURNAL BYTES", "RELAYED", "ERROR")]
     for one in found:
         counts = (f"{one[n]:,}" for n in ("waiting", "unrelayed", "journal_bytes", "relayed"))
         rows.append((one["client"], *counts, _line(one["error"]) or "-"))
-    _print_columns(rows)
+    print_columns(rows)
 
 
 def _declare_dead(parser: ArgumentParser) -> None:
@@ -75,24 +75,24 @@ def _declare_dead(parser: ArgumentParser) -> None:
     parser.add_argument("--before", metavar="N", type=_offset, help="those below this offset")
     parser.add_argument("--limit", metavar="N", type=_count, default=50, help="default: 50")
     parser.add_argument("--show", metavar="N", type=_offset, help="one, whole")
-    _declare_json(parser)
+    declare_json(parser)
 
 
 async def _dead(client: "AsyncClient", arguments: Namespace) -> None:
     if arguments.show is not None:
-        letter = await _send(client, "GET", _path("dead", arguments.system, str(arguments.show)))
-        _print_json(letter) if arguments.json else _print_letter(letter)
+        letter = await send(client, "GET", _path("dead", arguments.system, str(arguments.show)))
+        print_json(letter) if arguments.json else _print_letter(letter)
         return
     letters = _letters(client, arguments.system, arguments.before)
     found = [one async for one in _first(letters, arguments.limit)]
     if arguments.json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("OFFSET", "WHEN", "GROUP", "STATE", "REASON")]
     for one in found:
         told = (str(one["offset"]), _when(one["at_ms"]), one["group"], one["state"])
         rows.append((*told, _line(one["reason"])))
-    _print_columns(rows)
+    print_columns(rows)
 
 
 def _print_letter(letter: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ async def _settle(client: "AsyncClient", system: str, offsets: Sequence[int], do
     done = 0
     for offset in wanted:
         try:
-            await _send(client, "POST", _path("dead", system, str(offset), does))
+            await send(client, "POST", _path("dead", system, str(offset), does))
             done += 1
         except Refusal as refusal:
             if len(wanted) == 1 or isinstance(refusal, Unavailable):
@@ -150,10 +150,6 @@ async def _settle(client: "AsyncClient", system: str, offsets: Sequence[int], do
     print(f"{does}ed: {done}")
     if done < len(wanted):
         raise Conflict(f"{len(wanted) - done} of {len(wanted)} were refused")
-
-
-def _declare_json(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for a program")
 
 
 def _offset(text: str) -> int:
@@ -186,24 +182,13 @@ def _line(text: str) -> str:
     return flat if len(flat) <= REASON_SHOWN_MAX else f"{flat[: REASON_SHOWN_MAX - 1]}…"
 
 
-def _print_json(found: Any) -> None:
-    print(msgspec.json.format(msgspec.json.encode(found)).decode())
-
-
-def _print_columns(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
-
-
 async def _letters(
     client: "AsyncClient", system: str, before: int | None
 ) -> AsyncIterator[Mapping[str, Any]]:
     """The newest first, all pages."""
-    query = {"limit": str(PAGE)} | ({} if before is None else {"before": str(before)})
+    query = {"limit": PAGE} | ({} if before is None else {"before": str(before)})
     while True:
-        page = await _send(client, "GET", _path("dead", system), params=query)
+        page = await send(client, "GET", _path("dead", system), params=query)
         for one in page["items"]:
             yield one
         if page["next"] is None:
@@ -218,37 +203,10 @@ async def _first(items: AsyncIterator[Any], count: int) -> AsyncIterator[Any]:
             return
 
 
-async def _items(client: "AsyncClient", path: str) -> AsyncIterator[Any]:
-    """All pages."""
-    query = {"limit": str(PAGE)}
-    while True:
-        page = await _send(client, "GET", path, params=query)
-        for one in page["items"]:
-            yield one
-        if page["next"] is None:
-            return
-        query["cursor"] = page["next"]
-
-
-async def _send(
-    client: "AsyncClient", method: str, path: str, *, params: Mapping[str, str] | None = None
-) -> Any:
-    """The reply's JSON, or its problem raised."""
-    from httpx import TransportError
-
-    try:
-        reply = await client.request(method, path, params=params)
-    except TransportError as error:
-        raise Unavailable(f"the town does not answer: {error}", outcome="unknown") from error
-    if not reply.is_success:
-        raise refusal_of(reply.status_code, reply.content)
-    return reply.json() if reply.content else None
-
-
 COMMANDS = (
     Command("topics", "topics of events, and who hears them", _declare_topics, _topics),
-    Command("groups", "how far each group is", _declare_json, _groups),
-    Command("relays", "what waits in outboxes and journals", _declare_json, _relays),
+    Command("groups", "how far each group is", declare_json, _groups),
+    Command("relays", "what waits in outboxes and journals", declare_json, _relays),
     Command("dead", "dead letters of a system", _declare_dead, _dead),
     Command("replay", "let dead letters have their effect", _declare_replay, _replay),
     Command("discard", "give dead letters up", _declare_discard, _discard),

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from bastide.base.errors import Unavailable, refusal_of
 from bastide.base.manifest import Command
+from bastide.base.shell import PAGE, declare_json, items, print_columns, print_json, send
 from bastide.engines.log.contract import RECORD_BYTES_MAX, RecordTooLarge, TopicRefused
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import
@@ -22,23 +22,22 @@ if TYPE_CHECKING:  # it takes a tenth of a second to import
 CHUNK_RECORDS = 1_000  # of one request
 CHUNK_BYTES = 1 << 20  # of lines; the door takes four times as much
 POLL_S = 0.25
-PAGE = "100"
 
 
 def _declare_topics(parser: ArgumentParser) -> None:
-    _declare_json(parser)
+    declare_json(parser)
 
 
 async def _topics(client: "AsyncClient", arguments: Namespace) -> None:
-    found = [one async for one in _items(client, "/api/topics")]
+    found = [one async for one in items(client, "/api/topics")]
     if arguments.json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("TOPIC", "PARTITIONS", "RECORDS", "BYTES")]
     for one in found:
         records = sum(p["next"] - p["first"] for p in one["partitions"])
         rows.append((one["name"], str(len(one["partitions"])), f"{records:,}", f"{one['bytes']:,}"))
-    _print_columns(rows)
+    print_columns(rows)
 
 
 def _declare_append(parser: ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def _declare_append(parser: ArgumentParser) -> None:
 def _declare_append_options(parser: ArgumentParser) -> None:
     parser.add_argument("--key", help="of all of them")
     parser.add_argument("--partition", type=int, help="else by the key, or any one")
-    _declare_json(parser)
+    declare_json(parser)
 
 
 class _Values(argparse.Action):
@@ -82,12 +81,12 @@ async def _append(client: "AsyncClient", arguments: Namespace) -> None:
     async for chunk in _chunks(arguments.values):
         records = [_record(value, arguments.key) for value in chunk]
         body = {"records": records, "partition": arguments.partition}
-        appended = await _send(client, "POST", path, body=body)
+        appended = await send(client, "POST", path, body=body)
         count += len(records)
         if arguments.json:
             places += appended["places"]
     if arguments.json:
-        _print_json(places)
+        print_json(places)
     else:
         print(f"appended: {count}")
 
@@ -130,7 +129,7 @@ def _declare_tail(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--partition", type=int, help="this one alone")
     parser.add_argument("--count", type=int, help="ends after so many records")
-    _declare_json(parser, "a JSON object a line")
+    declare_json(parser, "a JSON object a line")
 
 
 def _start(text: str) -> str | int:
@@ -160,12 +159,12 @@ async def _followed(
     offsets = await _offsets(client, path, start, numbers)
     while True:
         moved = False
-        ends = {p["partition"]: p["next"] for p in (await _send(client, "GET", path))["partitions"]}
+        ends = {p["partition"]: p["next"] for p in (await send(client, "GET", path))["partitions"]}
         for number, offset in offsets.items():
             if offset >= ends[number]:
                 continue
             asked = {"partition": str(number), "offset": str(offset), "limit": PAGE}
-            page = await _send(client, "GET", f"{path}/records", params=asked)
+            page = await send(client, "GET", f"{path}/records", params=asked)
             for one in page["items"]:
                 yield one
             offsets[number] = page["next"]
@@ -178,18 +177,18 @@ async def _offsets(
     client: "AsyncClient", path: str, start: str | int, numbers: Sequence[int] | None
 ) -> dict[int, int]:
     """Where each partition is read from."""
-    topic = await _send(client, "GET", path)
+    topic = await send(client, "GET", path)
     found = {p["partition"]: p for p in topic["partitions"]}
     if numbers is None:
         numbers = list(found)
     for number in numbers:
         if number not in found:  # the door says which there are
-            await _send(client, "GET", f"{path}/records", params={"partition": str(number)})
+            await send(client, "GET", f"{path}/records", params={"partition": str(number)})
     if isinstance(start, int):
         if len(numbers) > 1:
             raise TopicRefused(f"{len(numbers)} partitions: --partition says of which {start} is")
         asked = {"partition": str(numbers[0]), "offset": str(start), "limit": "1"}
-        await _send(client, "GET", f"{path}/records", params=asked)  # or it is refused
+        await send(client, "GET", f"{path}/records", params=asked)  # or it is refused
         return {numbers[0]: start}
     return {n: found[n]["first" if start == "first" else "next"] for n in numbers}
 
@@ -208,24 +207,24 @@ def _text(one: Mapping[str, Any], name: str) -> str:
 
 def _declare_groups(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="one group, by partition")
-    _declare_json(parser)
+    declare_json(parser)
 
 
 async def _groups(client: "AsyncClient", arguments: Namespace) -> None:
     if arguments.name is not None:
-        group = await _send(client, "GET", f"/api/groups/{quote(arguments.name, safe='')}")
-        _print_json(group) if arguments.json else _print_group(group)
+        group = await send(client, "GET", f"/api/groups/{quote(arguments.name, safe='')}")
+        print_json(group) if arguments.json else _print_group(group)
         return
-    found = [one async for one in _items(client, "/api/groups")]
+    found = [one async for one in items(client, "/api/groups")]
     if arguments.json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("GROUP", "STATE", "GENERATION", "MEMBERS", "LAG")]
     rows += [
         (g["name"], g["state"], str(g["generation"]), str(g["members"]), f"{g['lag']:,}")
         for g in found
     ]
-    _print_columns(rows)
+    print_columns(rows)
 
 
 def _print_group(group: Mapping[str, Any]) -> None:
@@ -237,11 +236,7 @@ def _print_group(group: Mapping[str, Any]) -> None:
         reader = readers.get((one["topic"], one["partition"]), "-")
         lag = f"{one['lag']:,}"
         rows.append((one["topic"], str(one["partition"]), committed, str(one["end"]), lag, reader))
-    _print_columns(rows)
-
-
-def _declare_json(parser: ArgumentParser, meaning: str = "for a program") -> None:
-    parser.add_argument("--json", action="store_true", help=meaning)
+    print_columns(rows)
 
 
 def _path_of(topic: str) -> str:
@@ -249,51 +244,6 @@ def _path_of(topic: str) -> str:
     if topic in ("", ".", "..") or "/" in topic:
         raise TopicRefused(f"{topic!r} is no name of a topic")
     return f"/api/topics/{quote(topic, safe='')}"
-
-
-def _print_json(found: Any) -> None:
-    print(msgspec.json.format(msgspec.json.encode(found)).decode())
-
-
-def _print_columns(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
-
-
-async def _items(client: "AsyncClient", path: str) -> AsyncIterator[Any]:
-    """All pages."""
-    query = {"limit": PAGE}
-    while True:
-        page = await _send(client, "GET", path, params=query)
-        for one in page["items"]:
-            yield one
-        if page["next"] is None:
-            return
-        query["cursor"] = page["next"]
-
-
-async def _send(
-    client: "AsyncClient",
-    method: str,
-    path: str,
-    *,
-    body: Mapping[str, Any] | None = None,
-    params: Mapping[str, str] | None = None,
-) -> Any:
-    """The reply's JSON, or its problem raised."""
-    from httpx import TransportError
-
-    content = None if body is None else msgspec.json.encode(body)
-    headers = {} if body is None else {"content-type": "application/json"}
-    try:
-        reply = await client.request(method, path, content=content, params=params, headers=headers)
-    except TransportError as error:
-        raise Unavailable(f"the town does not answer: {error}", outcome="unknown") from error
-    if not reply.is_success:
-        raise refusal_of(reply.status_code, reply.content)
-    return reply.json()
 
 
 COMMANDS = (
