@@ -5,6 +5,7 @@ consume    the same records back
 latency    one record at a time, from who appends to who reads
 start      until a broker answers
 feeding    requests sent as fast as they are answered; asking: Kafka's, one at a time
+jetstream  those of NATS
 ours, peer servers in processes of their own
 
 A server has one core and its generator another, where there are two. Figures are medians of turns,

@@ -127,16 +127,6 @@ def redis_feed(stream: str, value: bytes, records: int) -> Feed:
     return Feed(command * records, records, records, lambda: _added)
 
 
-def nats_feed(stream: str, value: bytes, records: int) -> Feed:
-    """Messages to a stream, each answered by its number there. The stream is made first."""
-    made_of = msgspec.json.encode({"name": stream, "subjects": [f"{stream}.in"], "storage": "file"})
-    create = b"PUB $JS.API.STREAM.CREATE.%s _INBOX.b" % stream.encode()
-    hello = b'CONNECT {"verbose":false,"pedantic":false}\r\nSUB _INBOX.b 1\r\n'
-    hello += b"%s %d\r\n%s\r\n" % (create, len(made_of), made_of)
-    message = b"PUB %s.in _INBOX.b %d\r\n%s\r\n" % (stream.encode(), len(value), value)
-    return Feed(message * records, records, records, Acknowledged, hello)
-
-
 def batch_of(value: bytes, records: int) -> bytes:
     """As a producer sends it."""
     batch = made([Record(value)] * records, now_ms=runtime.now_ms())
@@ -167,19 +157,3 @@ def _added(data: bytes) -> int:
     if b"-ERR" in data:
         raise Unavailable(f"redis has refused: {data[:200]!r}")
     return data.count(b"$")
-
-
-class Acknowledged:
-    """Each is a MSG with one object of JSON; INFO, which comes first, has one too."""
-
-    def __init__(self) -> None:
-        self._greeted = False
-
-    def __call__(self, data: bytes) -> int:
-        if b'"error"' in data or b"-ERR" in data:
-            raise Unavailable(f"nats has refused: {data[-300:]!r}")
-        if not self._greeted:
-            _, found, data = data.partition(b"MSG ")
-            self._greeted = bool(found)
-            return int(self._greeted)
-        return data.count(b"{")

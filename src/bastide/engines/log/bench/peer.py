@@ -12,7 +12,7 @@ from pathlib import Path
 
 NATS = """
 listen: "127.0.0.1:{port}"
-jetstream {{ store_dir: "{directory}", max_mem: 64MB, max_file: 64GB, sync_interval: "{sync}" }}
+jetstream {{ store_dir: "{directory}", max_mem: 64MB, max_file: 64GB {sync} }}
 """
 
 
@@ -25,7 +25,7 @@ def command_of(program: str, name: str, port: str, directory: Path, syncs: str) 
             *("--save", "", "--appendonly", "yes", "--appendfsync", sync),
             *("--loglevel", "warning"),
         ]
-    sync = "always" if syncs == "now" else "2m"
+    sync = ", sync_interval: always" if syncs == "now" else ""
     settings = directory / "nats.conf"
     settings.write_text(NATS.format(port=port, directory=directory, sync=sync))
     return [program, "--config", str(settings), "--log", str(directory / "nats.log")]

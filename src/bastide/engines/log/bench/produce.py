@@ -6,13 +6,15 @@ librdkafka  confluent-kafka's Producer, one call of `produce` a record: what a p
             threads share one core, and it is busier than the broker is: two more producers on the
             same core would not send more
 redis       XADD into a stream with an append-only file, in pipelines made before
-nats        JetStream, a file, in messages made before; each is acknowledged. Not beside acks=all:
-            it would sync every message by itself
+nats        JetStream, a file, in messages made before, each of them answered
+nats_fast   its fast ingest, a thousand to an answer; nats_atomic, beside acks=all: batches of a
+            thousand, each synced once, where `nats` syncs every message by itself
 plain       a loop that writes the same batches and does nothing else, with acks=all each synced:
             no broker can be faster on this disk
 
 With acks=1 what is answered is written and survives the process, in all of them; with acks=all it
-is synced (Redis: appendfsync always). One partition, one connection, nothing is compressed.
+is synced (Redis: appendfsync always; JetStream: sync_interval always). One partition, one
+connection, nothing is compressed.
 """
 
 import os
@@ -28,8 +30,14 @@ from bastide.engines.log.bench.feeding import (
     batch_of,
     feed,
     kafka_feed,
-    nats_feed,
     redis_feed,
+)
+from bastide.engines.log.bench.jetstream import (
+    atomic_feed,
+    can_sync_each,
+    each_feed,
+    fast_feed,
+    takes,
 )
 from bastide.parts.http.bench.load import Turn, figures, in_turns
 from bastide.parts.http.bench.servers import (
@@ -48,6 +56,8 @@ PEER = "bastide.engines.log.bench.peer"
 PRODUCED = {100: 9_000, 1024: 950}  # bytes of a record: how many make up a megabyte
 SMALL = 100
 PEER_RECORDS = 1_000  # of a peer's pipeline
+NATS_WINDOW = 10  # with five its core is not always busy
+SYNCED_RECORDS = 100  # of a request to a server that syncs each
 SEGMENT_BYTES = 64 << 20
 MB = 1_000_000
 CONFLUENT = {
@@ -64,9 +74,11 @@ async def running_ours(stack: AsyncExitStack, directory: Path) -> Running:
 async def running_peer(
     stack: AsyncExitStack, name: str, directory: Path, syncs: str
 ) -> Running | None:
-    """None, and a line that says so, if it is not installed."""
+    """None, and a line that says so, if it is not installed, or cannot sync as it is to."""
     program = found(f"{name}-server")
     if program is None:
+        return None
+    if name == "nats" and syncs == "now" and not await can_sync_each(program):
         return None
     words = (program, name, str(directory / name), syncs)
     return await stack.enter_async_context(running_module(PEER, *words))
@@ -89,19 +101,20 @@ async def produce(directory: Path, seconds: float) -> Mapping[str, float]:
             if redis is not None:
                 ways[f"redis_{name}"] = feed(redis.port, redis_feed(name, value, PEER_RECORDS))
             if nats is not None:
-                ways[f"nats_{name}"] = feed(nats.port, nats_feed(name, value, PEER_RECORDS))
+                ways.update(await _through_nats(nats, name, value))
         small = batch_of(runtime.current().chance.token(100), SMALL)
         ways["small_100_b_records"] = feed(
             ours.port, kafka_feed("small", small, SMALL, acks=LATER), window=50
         )
         turns = await in_turns(ways, seconds)
-    return with_mb(turns, figures(turns, ratios(("redis", "nats", "plain"))))
+    return with_mb(turns, figures(turns, ratios(("redis", "nats", "nats_fast", "plain"))))
 
 
 async def produce_all(directory: Path, seconds: float) -> Mapping[str, float]:
     async with AsyncExitStack() as stack:
         ours = await running_ours(stack, directory)
         redis = await running_peer(stack, "redis", directory, "now")
+        nats = await running_peer(stack, "nats", directory, "now")
         ways: dict[str, Turn] = {}
         for size, count in PRODUCED.items():
             value = runtime.current().chance.token(size)
@@ -113,8 +126,24 @@ async def produce_all(directory: Path, seconds: float) -> Mapping[str, float]:
                 ways[f"librdkafka_{name}"] = confluent(ours, name, value, acks="all")
             if redis is not None:
                 ways[f"redis_{name}"] = feed(redis.port, redis_feed(name, value, PEER_RECORDS))
+            if nats is not None:
+                ways.update(await _synced_through_nats(nats, name, value))
         turns = await in_turns(ways, seconds)
-    return with_mb(turns, figures(turns, ratios(("redis", "plain"))))
+    return with_mb(turns, figures(turns, ratios(("redis", "nats", "nats_atomic", "plain"))))
+
+
+async def _through_nats(server: Running, name: str, value: bytes) -> Mapping[str, Turn]:
+    feeds = {f"nats_{name}": each_feed(f"each_{name}", value, PEER_RECORDS)}
+    if await takes(server.port, "fast"):
+        feeds[f"nats_fast_{name}"] = fast_feed(f"fast_{name}", value, PEER_RECORDS)
+    return {way: feed(server.port, one, window=NATS_WINDOW) for way, one in feeds.items()}
+
+
+async def _synced_through_nats(server: Running, name: str, value: bytes) -> Mapping[str, Turn]:
+    feeds = {f"nats_{name}": each_feed(f"each_{name}", value, SYNCED_RECORDS)}
+    if await takes(server.port, "atomic"):
+        feeds[f"nats_atomic_{name}"] = atomic_feed(f"atomic_{name}", value, PEER_RECORDS)
+    return {way: feed(server.port, one, window=NATS_WINDOW) for way, one in feeds.items()}
 
 
 def ratios(peers: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
