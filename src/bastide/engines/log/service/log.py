@@ -46,6 +46,7 @@ from bastide.engines.log.service.partition import Partition
 
 PROTOCOL = "town"  # of members that are systems of a town; Kafka's clients are "consumer"
 BATCH_BYTES_MAX = 1 << 20
+READS_MAX = 4  # of a partition, each of BATCH_BYTES_MAX, for one poll
 RETRY_AFTER_S = 0.1
 BEATS_A_SESSION = 3
 BEAT_MAX_S = 1.0
@@ -283,10 +284,11 @@ class GroupMember:
             if not self._node.broker.has(*place):  # deleted: the next poll joins anew
                 continue
             opened = await self._node.broker.partition(*place)
-            offset = -1
-            while offset != self._offsets[place] and len(found) < entries_max:
+            for _ in range(READS_MAX):
                 offset = self._offsets[place]
                 found += self._taken(opened, offset, entries_max - len(found))
+                if offset == self._offsets[place] or len(found) >= entries_max:
+                    break
             passed = passed or offset != self._offsets[place]
             if len(found) >= entries_max:
                 break
