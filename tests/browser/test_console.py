@@ -110,9 +110,9 @@ def test_a_short_link_that_is_clicked_lights_up_its_edge(town, page) -> None:
     reader.get_by_role("button", name="Shorten").click()
     short = reader.get_by_role("link", name="Follow it").get_attribute("href")
     reader.close()
-    edge, figure = home.locator("#edge-shortener-sql"), home.locator("#figure-shortener-sql")
+    edge, figure = home.locator("#edge-shortener-bus"), home.locator("#figure-shortener-bus")
     figure.wait_for()  # of the shortening, which must be over before the click
-    home.locator("#edge-shortener-sql.weight-0").wait_for(timeout=IDLE_MS, state="attached")
+    home.locator("#edge-shortener-bus.weight-0").wait_for(timeout=IDLE_MS, state="attached")
     assert figure.count() == 0
     assert home.request.get(short, max_redirects=0).status == 302  # no further than our answer
     figure.wait_for()

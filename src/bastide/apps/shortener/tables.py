@@ -373,6 +373,13 @@ ENDED_MOVE = changes(
         link_id=bindparam("to_link_id", type_=BigInteger),
     )
 )
+ENDS_NEXT = Statement(
+    select(links.c.expires_at_ms)
+    .where(links.c.expires_at_ms > bindparam("now_ms", type_=BigInteger), ~links.c.deleted)
+    .order_by(links.c.expires_at_ms)
+    .limit(1),
+    _number,
+)
 ENDED_AFTER = Statement(
     select(links.c.expires_at_ms, links.c.id, links.c.code)
     .where(

@@ -6,6 +6,7 @@ told at once.
 """
 
 from collections.abc import Sequence
+from math import inf
 
 from bastide.apps.shortener.contract import (
     LINKS,
@@ -22,6 +23,7 @@ from bastide.apps.shortener.tables import (
     ENDED_BEGIN,
     ENDED_MOVE,
     ENDED_UNTIL,
+    ENDS_NEXT,
     Ended,
 )
 from bastide.base.rt import runtime
@@ -30,12 +32,16 @@ from bastide.engines.bus.contract import Bus
 from bastide.engines.sql.contract import Database
 
 ANNOUNCED_MAX = 100  # in one transaction
+_NEVER = 1 << 63
+LOOK_S = 60.0  # for ends of links that another process has made
 
 
 class Teller:
     def __init__(self, db: Database, bus: Bus) -> None:
         self._db = db
         self._bus = bus
+        self._next_ms = 0  # no link of ours ends before
+        self._looked_s = -inf
 
     async def created(self, tx: Tx, links: Sequence[Link]) -> None:
         events = [
@@ -49,6 +55,7 @@ class Teller:
             )
             for link in links
         ]
+        self._next_ms = min(self._next_ms, *(link.expires_at_ms for link in links), _NEVER)
         await self._bus.publish(tx, LINKS, *events)
 
     async def changed(self, tx: Tx, before: Link, after: Link) -> None:
@@ -58,8 +65,10 @@ class Teller:
             events.append(LinkSwitchedOff(code, link_id, now_ms, by="owner"))
         if after.blocked and not before.blocked:
             events.append(LinkSwitchedOff(code, link_id, now_ms, by="operator"))
-        if after.expires_at_ms != before.expires_at_ms and await self._is_past(tx, after):
-            events.append(LinkEnded(code, link_id, now_ms))
+        if after.expires_at_ms != before.expires_at_ms:
+            self._next_ms = min(self._next_ms, after.expires_at_ms)
+            if await self._is_past(tx, after):
+                events.append(LinkEnded(code, link_id, now_ms))
         await self._bus.publish(tx, LINKS, *events)
 
     async def deleted(self, tx: Tx, links: Sequence[Link]) -> None:
@@ -73,8 +82,18 @@ class Teller:
         Raises:
             Unavailable
         """
-        while await self._db.transact(self._announce) == ANNOUNCED_MAX:
-            pass
+        now_s, now_ms = runtime.monotonic(), runtime.now_ms()
+        if now_ms < self._next_ms and now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s, self._next_ms = now_s, _NEVER
+        try:
+            while await self._db.transact(self._announce) == ANNOUNCED_MAX:
+                pass
+            if (next_ms := await self._db.one(ENDS_NEXT, now_ms=now_ms)) is not None:
+                self._next_ms = min(self._next_ms, next_ms)
+        except BaseException:
+            self._next_ms = 0
+            raise
 
     async def _announce(self, tx: Tx) -> int:
         now_ms = runtime.now_ms()
