@@ -1,6 +1,6 @@
 """What a system tells the others: events, the topics that they come in, and who hears them.
 
-An event is a fact, in the past tense, as a Struct: `LinkDeleted`. Its topic is the registry of all
+An event is a fact, in the past tense, as a Struct: `LinkRemoved`. Its topic is the registry of all
 that may come there: each class by its `kind` and `version`. A class that changes in a way that an
 older reader would misread gets a higher version; the older class stays for as long as the log keeps
 events of it, and `upgraded` makes a new event of an old one. What no class is known for is told
