@@ -2,6 +2,8 @@
 
     Refusal
      ├── Invalid      KeyRefused, ValueTooLarge, TtlRefused, CountRefused
+     ├── Conflict     Deposed (base.fence)
+     ├── Limited      FencesOver (base.fence)
      └── Unavailable  CacheAway   only increment and invalidate raise it; a read misses, a load goes
                                   through
 
@@ -12,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from bastide.base.errors import Invalid, TooLarge, Unavailable
+from bastide.base.fence import Fence
 
 KEY_BYTES_MAX = 512
 VALUE_BYTES_MAX = 1 << 20
@@ -60,13 +63,20 @@ class Cache(Protocol):
         """
         ...
 
-    async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
+    async def put(
+        self, key: str, value: bytes, *, ttl_s: float, fence: Fence | None = None
+    ) -> None:
         """Keep `value` for at most `ttl_s`; a cache that is away forgets it at once, and may still
         have the one before: what is not true any more is invalidated, not put over. What a load
         that runs meanwhile brings is not kept over it.
 
+        With a `fence` nothing is put once a newer token of it was seen by whoever keeps the key: a
+        cache forgets that as it forgets values, so what must be true is fenced where it is kept.
+
         Raises:
             KeyRefused, ValueTooLarge, TtlRefused
+            Deposed: a newer token was seen; nothing was put.
+            FencesOver: in memory.
         """
         ...
 

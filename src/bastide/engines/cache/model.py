@@ -7,6 +7,7 @@ from typing import Annotated, Final, Protocol, runtime_checkable
 
 import msgspec
 
+from bastide.base.fence import Fence
 from bastide.parts.redis.contract import RedisOptions
 
 
@@ -50,7 +51,12 @@ class Store(Protocol):
         """None: it is not there, or the server is away."""
         ...
 
-    async def put(self, key: str, value: bytes, ttl_s: float) -> None: ...
+    async def put(self, key: str, value: bytes, ttl_s: float, fence: Fence | None = None) -> None:
+        """
+        Raises:
+            Deposed, FencesOver
+        """
+        ...
 
     async def begin(self, key: str) -> bytes | None:
         """Before a load: a token that an invalidation of `key` makes worthless. None: don't

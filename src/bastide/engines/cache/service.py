@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from bastide.base.fence import Fence
 from bastide.base.rt import runtime
 from bastide.engines.cache.contract import (
     COUNT_MAX,
@@ -75,12 +76,14 @@ class LoadingCache:
             self._near_hits.value += 1  # by hand: a call would cost a tenth of the hit
         return None if entry is ABSENT else entry
 
-    async def put(self, key: str, value: bytes, *, ttl_s: float) -> None:
+    async def put(
+        self, key: str, value: bytes, *, ttl_s: float, fence: Fence | None = None
+    ) -> None:
         _check_value(value)
         _check_ttl(ttl_s)
         self._flights.pop(_checked(key), None)
         try:
-            await self._store.put(key, value, ttl_s)
+            await self._store.put(key, value, ttl_s, fence)
         finally:
             self._flights.pop(key, None)
 

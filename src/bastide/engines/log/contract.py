@@ -1,13 +1,13 @@
 """The log: records in topics, kept in order, read by as many as like, as often as they like.
 
     Refusal
-     ├── Invalid      TopicRefused, PartitionRefused, GroupRefused, RecordRefused
+     ├── Invalid      TopicRefused, PartitionRefused, GroupRefused, RecordRefused, FenceMissing
      │    └── RecordTooLarge
      ├── Denied       TopicOfAnother
      ├── NotFound     TopicMissing, GroupMissing, OffsetAhead
      │    └── Gone    OffsetGone
-     ├── Conflict     TopicExists, GroupInUse, MemberDeposed
-     ├── Limited      TooMuchPending
+     ├── Conflict     TopicExists, GroupInUse, MemberDeposed, Deposed (base.fence)
+     ├── Limited      TooMuchPending, FencesOver (base.fence)
      └── Unavailable  LogAway
 
 A topic's name is global, and begins with the system that appends to it: `shortener.clicks`. All may
@@ -35,6 +35,7 @@ from bastide.base.errors import (
     TooLarge,
     Unavailable,
 )
+from bastide.base.fence import Fence
 
 TOPIC_BYTES_MAX = 249  # of its name: letters, digits, `.`, `_` and `-`
 GROUP_BYTES_MAX = 255
@@ -63,6 +64,10 @@ class GroupRefused(Invalid):
 
 class RecordRefused(Invalid):
     """A header's name has a NUL in it, which Kafka's clients in C end it at."""
+
+
+class FenceMissing(Invalid):
+    """The log behind this URL keeps no fences, so that it can't refuse a deposed writer."""
 
 
 class RecordTooLarge(TooLarge):
@@ -232,7 +237,12 @@ class Member(Protocol):
 
 class Log(Protocol):
     async def append(
-        self, topic: str, records: Sequence[Record], *, partition: int | None = None
+        self,
+        topic: str,
+        records: Sequence[Record],
+        *,
+        partition: int | None = None,
+        fence: Fence | None = None,
     ) -> Sequence[Place]:
         """Where each record is. Durable when it returns, all or none of those of one partition; on
         `kafka://` some may be there of an append of several that ended with `outcome` unknown.
@@ -241,9 +251,14 @@ class Log(Protocol):
         partition of their own choosing, all to the same; or all to `partition`. Appends that wait
         at once share a sync.
 
+        With a `fence` nothing is appended once a newer token of it was seen by this log, in
+        whatever topic: that is durable before the first record under the newer one is.
+
         Raises:
             TopicRefused, PartitionRefused, RecordRefused, RecordTooLarge, TopicOfAnother
             TooMuchPending, LogAway
+            Deposed: a newer token was seen; nothing was appended.
+            FencesOver; FenceMissing: `kafka://` keeps no fences.
         """
         ...
 

@@ -3,7 +3,7 @@
     Refusal
      ├── Invalid      RowsOver, ValueRefused; mistakes in the caller's code: BodyMiswritten,
      │                SchemaNewer
-     ├── Conflict     Duplicate (base.tx), OnceMismatch
+     ├── Conflict     Duplicate (base.tx), Deposed (base.fence), OnceMismatch
      └── Unavailable  DatabaseAway, Contended, BodyCut, ScanCut, DiskFull
 
 Every client has a database of its own: a file on SQLite, a schema on PostgreSQL. Nothing joins
@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from bastide.base.errors import Invalid, Mismatch, Unavailable
+from bastide.base.fence import Fence
 from bastide.base.tx import Once, Page, Statement, Tx, Value
 
 T = TypeVar("T")
@@ -88,7 +89,9 @@ class ScanCut(Unavailable):
 class Database(Protocol):
     """One client's tables. What `transact` returned for survives `kill -9` and a torn write."""
 
-    async def transact(self, body: Body[T], *, once: Once[T] | None = None) -> T:
+    async def transact(
+        self, body: Body[T], *, once: Once[T] | None = None, fence: Fence | None = None
+    ) -> T:
         """What `body(tx)` returned, after its commit is durable.
 
         Serializable. The body may run several times, so it has no other effect than through `tx`,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bastide.base.errors import Invalid
+from bastide.base.fence import Fence
 from bastide.base.rt import runtime
 from bastide.base.tx import (
     PAGE_ITEMS_MAX,
@@ -33,7 +34,15 @@ from bastide.engines.sql.contract import (
     RowsOver,
 )
 from bastide.engines.sql.model import Rerun, Snapshot, Store
-from bastide.engines.sql.tables import ONCE_CLAIM, ONCE_FIND, ONCE_REPLY, ONCE_SWEEP
+from bastide.engines.sql.tables import (
+    FENCE_ADD,
+    FENCE_FIND,
+    FENCE_RAISE,
+    ONCE_CLAIM,
+    ONCE_FIND,
+    ONCE_REPLY,
+    ONCE_SWEEP,
+)
 
 T = TypeVar("T")
 
@@ -55,8 +64,12 @@ class Sql:
         self._waiting = 0
         self._age = _Age()
 
-    async def transact(self, body: Body[T], *, once: Once[T] | None = None) -> T:
+    async def transact(
+        self, body: Body[T], *, once: Once[T] | None = None, fence: Fence | None = None
+    ) -> T:
         self._admit()
+        if fence is not None:
+            body = _fenced(body, fence)
         if once is not None:
             body = _repeatable(body, once, self._age.stamp_ms())
         self._waiting += 1
@@ -193,6 +206,25 @@ def _repeatable(body: Body[T], once: Once[T], at_ms: int) -> Body[T]:
         return reply
 
     return body_once
+
+
+def _fenced(body: Body[T], fence: Fence) -> Body[T]:
+    """`body`, if no newer token than the fence's was seen here; it is the newest then."""
+
+    async def body_fenced(tx: Tx) -> T:
+        newest = await tx.one(FENCE_FIND, name=fence.name)
+        if newest is None:
+            try:
+                await tx.run(FENCE_ADD, name=fence.name, token=fence.token)
+            except Duplicate as error:  # another connection's came first
+                raise Rerun from error
+        else:
+            fence.check(newest)
+            if fence.token > newest:
+                await tx.run(FENCE_RAISE, of=fence.name, token=fence.token)
+        return await body(tx)
+
+    return body_fenced
 
 
 async def _kept(tx: Tx, once: Once[T]) -> T:

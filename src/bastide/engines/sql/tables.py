@@ -1,6 +1,7 @@
 """The tables that every database has.
 
 once     the replies to requests that may be repeated, kept with their effect
+fences   the newest token of each fence, so that a deposed holder's write is refused
 version  how far each owner's migrations have come: the frame's, the client's, and those of whoever
          keeps rows in the client's database
 """
@@ -42,6 +43,9 @@ FRAME = Migrations(
         DROP TABLE outbox;
         DROP TABLE heard;
         """,
+        """
+        CREATE TABLE fences (name TEXT NOT NULL PRIMARY KEY, token BIGINT NOT NULL);
+        """,
     ]
 )
 VERSION_TABLE = """
@@ -56,6 +60,12 @@ once = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("reply", LargeBinary, nullable=False),
     Column("at_ms", BigInteger, nullable=False, index=True),
+)
+fences = Table(
+    "fences",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("token", BigInteger, nullable=False),
 )
 version = Table(
     "version",
@@ -103,6 +113,13 @@ ONCE_SWEEP = changes(
             .limit(bindparam("limit", type_=BigInteger))
         )
     )
+)
+FENCE_FIND = Statement(select(fences.c.token).where(fences.c.name == bindparam("name")), number)
+FENCE_ADD = changes(insert(fences))
+FENCE_RAISE = changes(
+    update(fences)
+    .where(fences.c.name == bindparam("of", type_=Text))
+    .values(token=bindparam("token"))
 )
 VERSION_FIND = Statement(
     select(version.c.version).where(version.c.owner == bindparam("owner")), number

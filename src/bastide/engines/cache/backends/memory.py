@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from bastide.base.fence import FENCES_MAX, Fence, FencesOver
 from bastide.base.manifest import Use
 from bastide.base.rt import runtime
 from bastide.base.settings import BackendUrl
@@ -38,6 +39,7 @@ class MemoryStore:
         counts_bytes = bytes_max // COUNTS_SHARE
         self._entries: S3Fifo[Kept[Entry]] = S3Fifo(bytes_max - counts_bytes)
         self._counts: S3Fifo[Kept[int]] = S3Fifo(counts_bytes)
+        self._fences: dict[str, int] = {}  # the newest token of each
         self._monotonic = runtime.current().clock.monotonic
 
     @property
@@ -63,7 +65,9 @@ class MemoryStore:
     async def get(self, key: str) -> Entry | None:
         return None  # or it would have been near
 
-    async def put(self, key: str, value: bytes, ttl_s: float) -> None:
+    async def put(self, key: str, value: bytes, ttl_s: float, fence: Fence | None = None) -> None:
+        if fence is not None:
+            self._admit(fence)
         self._put(key, value, ttl_s)
 
     async def begin(self, key: str) -> bytes | None:
@@ -90,6 +94,12 @@ class MemoryStore:
 
     async def health(self) -> None:
         """Memory is always there."""
+
+    def _admit(self, fence: Fence) -> None:
+        fence.check(self._fences.get(fence.name, 0))
+        if fence.name not in self._fences and len(self._fences) >= FENCES_MAX:
+            raise FencesOver
+        self._fences[fence.name] = fence.token
 
     def _put(self, key: str, entry: Entry, ttl_s: float) -> None:
         self._entries.put(key, Kept(entry, self._monotonic() + ttl_s), cost(key, entry))

@@ -28,6 +28,7 @@ from bastide.engines.log.contract import (
     TopicRefused,
 )
 from bastide.engines.log.service.checks import check_new, check_partition
+from bastide.engines.log.service.fences import Fences
 from bastide.engines.log.service.journal import Journal, Key, open_journal
 from bastide.engines.log.service.partition import Partition, open_partition
 from bastide.parts.seglog.contract import Options
@@ -95,6 +96,7 @@ class Broker:
     def __init__(self, directory: Path, journal: Journal, settings: Settings) -> None:
         self.settings = settings
         self.journal = journal
+        self.fences = Fences(journal)
         self.cluster_id = journal.get(("cluster",), str) or ""
         self._directory = directory / "topics"
         self._options = Options(

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from bastide.base.errors import Limited, TooLarge, Unavailable
+from bastide.base.fence import Fence
 from bastide.base.rt import runtime
 from bastide.engines.log.contract import (
     READ_BYTES_MAX,
@@ -71,39 +72,29 @@ class View:
     # --- records --------------------------------------------------------------------------------
 
     async def append(
-        self, topic: str, records: Sequence[Record], *, partition: int | None = None
+        self,
+        topic: str,
+        records: Sequence[Record],
+        *,
+        partition: int | None = None,
+        fence: Fence | None = None,
     ) -> Sequence[Place]:
         check_own(self._client, topic)
         check_records(records)
         count = (await self._broker.ensure(topic)).partitions
         self._turn += partition is None
         shares = shares_of(records, count, partition=partition, turn=self._turn)
+        opened = {number: await self._broker.partition(topic, number) for number in shares}
+        if fence is not None:
+            await self._broker.fences.admit(fence)
+            self._broker.fences.check(fence)
+        bases = {}
+        for number, share in shares.items():  # nobody else comes in between: one look is enough
+            bases[number] = _begin(opened[number], share)
         places: dict[int, Place] = {}
         for number, share in shares.items():
-            opened = await self._broker.partition(topic, number)
-            places |= await self._append(opened, share)
+            places |= await _ended(opened[number], bases[number], share)
         return [places[n] for n in range(len(records))]
-
-    async def _append(
-        self, partition: Partition, share: Sequence[tuple[int, Record]]
-    ) -> Mapping[int, Place]:
-        batch = made([record for _, record in share], now_ms=runtime.now_ms())
-        try:
-            base = partition.append(batch, header_of(batch))
-        except TooLarge as error:
-            raise RecordTooLarge(str(error)) from error
-        except Limited as error:
-            raise TooMuchPending(str(error), retry_after_s=RETRY_AFTER_S) from error
-        except Unavailable as error:
-            raise LogAway(str(error)) from error
-        try:
-            await partition.synced(base + len(share) - 1)
-        except Unavailable as error:
-            raise LogAway(str(error), outcome="unknown") from error
-        return {
-            n: Place(partition.topic, partition.number, base + at)
-            for at, (n, _) in enumerate(share)
-        }
 
     async def read(
         self,
@@ -395,6 +386,31 @@ class GroupMember:
 
     def _claim(self) -> Claim:
         return Claim(member_id=self._id, generation=self._generation)
+
+
+def _begin(partition: Partition, share: Sequence[tuple[int, Record]]) -> int:
+    """The offset of the first of them; nothing is durable yet."""
+    batch = made([record for _, record in share], now_ms=runtime.now_ms())
+    try:
+        return partition.append(batch, header_of(batch))
+    except TooLarge as error:
+        raise RecordTooLarge(str(error)) from error
+    except Limited as error:
+        raise TooMuchPending(str(error), retry_after_s=RETRY_AFTER_S) from error
+    except Unavailable as error:
+        raise LogAway(str(error)) from error
+
+
+async def _ended(
+    partition: Partition, base: int, share: Sequence[tuple[int, Record]]
+) -> Mapping[int, Place]:
+    """Where each of them is, durable."""
+    try:
+        await partition.synced(base + len(share) - 1)
+    except Unavailable as error:
+        raise LogAway(str(error), outcome="unknown") from error
+    topic, number = partition.topic, partition.number
+    return {n: Place(topic, number, base + at) for at, (n, _) in enumerate(share)}
 
 
 class There(msgspec.Struct, frozen=True):

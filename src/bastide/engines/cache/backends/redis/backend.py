@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from bastide.base.fence import Fence
 from bastide.base.manifest import Use
 from bastide.base.rt import runtime
 from bastide.base.settings import BackendUrl
@@ -13,12 +14,12 @@ from bastide.engines.cache.core.kept import Kept, cost
 from bastide.engines.cache.core.s3fifo import S3Fifo
 from bastide.engines.cache.model import ABSENT, CacheRedisOptions, Entry, Forget, Hearing
 from bastide.parts.redis.connection import Connection
-from bastide.parts.redis.contract import Command, ServerAway, ServerRefused
+from bastide.parts.redis.contract import Command, ServerAway, ServerRefused, Word
 from bastide.parts.redis.core import addresses
 from bastide.parts.redis.link import linked
 from bastide.parts.ring.core import Ring
 
-VALUE, TOKEN, SUM = b"v", b"t", b"n"
+VALUE, TOKEN, SUM, FENCE = b"v", b"t", b"n", b"f"
 TOKEN_BYTES = 16
 FAILED = (ServerAway, ServerRefused)
 OVERFLOW = "ERR increment or decrement would overflow"
@@ -112,7 +113,7 @@ class RedisStore:
         except FAILED:
             return None
 
-    async def put(self, key: str, value: bytes, ttl_s: float) -> None:
+    async def put(self, key: str, value: bytes, ttl_s: float, fence: Fence | None = None) -> None:
         """Two steps, as a load takes them: what this one leaves in a socket brings nothing back."""
         self._let_go(key)
         server, token = self._server(key), self._new_token()
@@ -120,7 +121,7 @@ class RedisStore:
             before = await server.ask(server.link.connection, self._claim(server, key, token))
         except FAILED:
             return
-        await self.keep(key, value, ttl_s, token=token if before is None else before)
+        await self._keep(key, value, ttl_s, token if before is None else before, fence)
 
     async def begin(self, key: str) -> bytes | None:
         """The token is read too, so that its end is pushed."""
@@ -133,11 +134,7 @@ class RedisStore:
         return tracked if tracked is not None and tracked in (before, token) else None
 
     async def keep(self, key: str, entry: Entry, ttl_s: float, *, token: bytes) -> None:
-        """Whoever is away forgets at once."""
-        server = self._server(key)
-        names = [self._named(server, VALUE, key), self._named(server, TOKEN, key)]
-        with suppress(*FAILED):
-            await server.run("keep", names, token, _stored(entry), _ms(ttl_s))
+        await self._keep(key, entry, ttl_s, token, None)
 
     async def increment(self, key: str, amount: int, ttl_s: float) -> int:
         server = self._server(key)
@@ -186,6 +183,23 @@ class RedisStore:
         finally:
             if self._reading.get(key) is ticket:
                 del self._reading[key]
+
+    async def _keep(
+        self, key: str, entry: Entry, ttl_s: float, token: bytes, fence: Fence | None
+    ) -> None:
+        """Whoever is away forgets at once."""
+        server = self._server(key)
+        names = [self._named(server, VALUE, key), self._named(server, TOKEN, key)]
+        values: list[Word] = [token, _stored(entry), _ms(ttl_s)]
+        if fence is not None:
+            names.append(self._named(server, FENCE, fence.name))
+            values.append(f"{fence.token:019}")
+        try:
+            found = await server.run("keep", names, *values)
+        except FAILED:
+            return
+        if fence is not None and isinstance(found, bytes):
+            fence.check(int(found))
 
     async def _take_back(self, server: Server, keys: Sequence[str]) -> None:
         try:

@@ -6,6 +6,7 @@ may have read an old file, answers nothing of before):
     CLIENT:v:KEY   a value, "+" before it; "-" is: there is no such thing
     CLIENT:t:KEY   the token of those who load or put it now; whoever takes the key back deletes it
     CLIENT:n:KEY   a sum
+    CLIENT:f:NAME  the newest token of a fence that this server has seen, as 19 digits
     :roll          hash: who has a near cache, by holder; "#" counts invalidations
     :bell          changed by each invalidation: near caches track it
 
@@ -35,8 +36,18 @@ redis.call('PEXPIRE', KEYS[1], 86400000)
 return redis.call('HINCRBY', KEYS[1], '#', 0)
 """
 
+# With a fence, its name and token: an older one than the newest keeps nothing, and is told that. If
+# its own load or put was taken back, what an older one may have put meanwhile goes too.
 KEEP = """
-if redis.call('GETEX', KEYS[2]) ~= ARGV[1] then return 0 end
+if KEYS[3] then
+    local newest = redis.call('GETEX', KEYS[3])
+    if newest and ARGV[4] < newest then return newest end
+    redis.call('SET', KEYS[3], ARGV[4], 'PX', 2592000000)
+end
+if redis.call('GETEX', KEYS[2]) ~= ARGV[1] then
+    if KEYS[3] then redis.call('DEL', KEYS[1]) end
+    return 0
+end
 redis.call('DEL', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from bastide.base.fence import Fence
 from bastide.base.manifest import Use
 from bastide.base.settings import BackendUrl
 from bastide.engines.log.backends.kafka.client import Cluster
@@ -15,6 +16,7 @@ from bastide.engines.log.contract import (
     SESSION_S,
     Ends,
     Entry,
+    FenceMissing,
     Group,
     Lag,
     Place,
@@ -90,8 +92,15 @@ class KafkaLog:
     # --- records --------------------------------------------------------------------------------
 
     async def append(
-        self, topic: str, records: Sequence[Record], *, partition: int | None = None
+        self,
+        topic: str,
+        records: Sequence[Record],
+        *,
+        partition: int | None = None,
+        fence: Fence | None = None,
     ) -> Sequence[Place]:
+        if fence is not None:
+            raise FenceMissing("kafka:// keeps no fences: guard what is written elsewhere, in sql")
         check_own(self._client, topic)
         check_records(records)
         count = await self._topics.ensure(topic)
