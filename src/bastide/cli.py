@@ -2,6 +2,7 @@
 
 bastide up [--only A,B] [--data DIR] [--http HOST:PORT]
 bastide list | env [--json] | bench [NAME] [--json] | quality [SYSTEM] [--json] [--write]
+bastide sim [NAME] [--seed N] [--runs N] [--minutes M] [--twice] [--trace] [--shrink] [--tape FILE]
 bastide SYSTEM COMMAND ...          speaks to the running town, or opens the system if none runs
 """
 
@@ -9,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -25,13 +27,14 @@ from bastide.base.errors import FAULT, Invalid, Refusal, Unavailable, kind_of
 from bastide.base.levels import level_of
 from bastide.base.manifest import Bench, Command, Manifest, Miswired, load
 from bastide.base.rt import runtime
-from bastide.systems import PARTS_MEASURED
+from bastide.systems import PARTS_MEASURED, PARTS_SIMULATED
 from bastide.town import all_manifests, all_settings, manifests, refuse_unread
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
 
     from bastide.app import Doors
+    from bastide.parts.sim.simulation import Simulation
     from bastide.town import Town
 
 T = TypeVar("T")
@@ -46,6 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """The exit code: 0, or the kind of refusal (base.errors), or 70 for a fault of ours."""
     try:
         arguments = _parser().parse_args(words)
+        arguments.words = sys.argv[1:] if words is None else words
         if arguments.act is not _env:  # which shows what may be set
             refuse_unread(os.environ)
         arguments.act(arguments)
@@ -87,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--only", metavar="NAME", help="only the workload of this name")
     bench.add_argument("--seconds", type=float, default=2.0, help="of measuring, for each figure")
     bench.add_argument("--json", action="store_true", help="for programs")
+    _add_sim(word("sim", "run a simulation from many seeds", _sim))
     quality = word("quality", "the checks that each system passes, in a checkout", _quality)
     quality.add_argument("system", nargs="?", help="only this one")
     quality.add_argument("--json", action="store_true", help="for programs")
@@ -95,6 +100,17 @@ def _parser() -> argparse.ArgumentParser:
         if manifest.commands:
             _add_commands(word(manifest.name, manifest.summary, _up), manifest)
     return parser
+
+
+def _add_sim(sim: argparse.ArgumentParser) -> None:
+    sim.add_argument("name", nargs="?", help="the simulation; without it they are listed")
+    sim.add_argument("--seed", type=int, default=1, help="the first one")
+    sim.add_argument("--runs", type=int, default=1, help="so many seeds, one after the other")
+    sim.add_argument("--minutes", type=float, help="seeds for so long, instead of --runs")
+    sim.add_argument("--twice", action="store_true", help="each seed twice, to the same hash")
+    sim.add_argument("--trace", action="store_true", help="print what happens")
+    sim.add_argument("--shrink", action="store_true", help="the first failure, made plain")
+    sim.add_argument("--tape", type=Path, metavar="FILE", help="replay this, which was shrunk")
 
 
 def _add_commands(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
@@ -209,6 +225,31 @@ def _measured_by(name: str | None) -> Mapping[str, str]:
     systems = manifests([name]) if name else all_manifests()
     found = {m.name: m.benches for m in systems if m.benches and name in (None, m.name)}
     return found if name else {**parts, **found}
+
+
+def _sim(arguments: argparse.Namespace) -> None:
+    found = _simulations()
+    if arguments.name is None:
+        rows = [(name, one.meaning) for name, one in found.items()]
+        print("\n".join(_columns([("SIMULATION", "WHAT IT SHOWS"), *rows])))
+        return
+    if arguments.name not in found:
+        raise Invalid(f"no simulation is called {arguments.name}: {', '.join(found)}")
+    if sys.flags.hash_randomization:  # then sets of texts differ from one process to the next
+        call = [sys.executable, "-m", "bastide", *arguments.words]
+        environ = {**os.environ, "PYTHONHASHSEED": "0"}
+        raise SystemExit(subprocess.run(call, env=environ).returncode)  # noqa: S603 (ourselves)
+    from bastide.parts.sim.campaign import Plan, conduct
+
+    asked = {name: getattr(arguments, name) for name in Plan.__struct_fields__}
+    if conduct(found[arguments.name], Plan(**asked)).failures:
+        raise SystemExit(1)
+
+
+def _simulations() -> Mapping[str, "Simulation"]:
+    parts = [f"{part}.sim:SIMULATIONS" for part in PARTS_SIMULATED]
+    systems = [manifest.sims for manifest in all_manifests() if manifest.sims]
+    return {one.name: one for dotted in (*parts, *systems) for one in load(dotted)}
 
 
 def _quality(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,11 @@
 PARTS_MEASURED = (
     "bastide.parts.seglog",
     "bastide.parts.http",
+    "bastide.parts.histories",
 )
+
+# Parts with simulations of their own: `bastide sim`.
+PARTS_SIMULATED = ("bastide.parts.sim",)
 
 SYSTEMS = (
     "bastide.engines.sql",

@@ -91,12 +91,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `doors` name sequences of rows (base.routes); those of an engine with backends are bound to its
     backend, and shut if that is a foreign engine's. `workers` functions `async (system, use)`;
-    `commands` and `benches` what `commands.py` and `bench.py` offer; `migrations` the tables'
-    history (engines/sql). `wire` is what speaks the protocol of `address`, if that is not HTTP:
-    `open(served, listeners)`, an async context manager; `served` is the engine's backend, if that
-    serves. `try_line` is shown by `bastide up`: `{http}` stands for the system's address, `{wire}`
-    for host:port of its wire door. `exempt` says of a check of the quality scale
-    (tools/quality.py) that can't apply why; or of one box, limit or error, as "ids.SERIES_MAX".
+    `commands`, `benches` and `sims` what `commands.py`, `bench.py` and `sim.py` offer;
+    `migrations` the tables' history (engines/sql). `wire` is what speaks the protocol of `address`,
+    if that is not HTTP: `open(served, listeners)`, an async context manager; `served` is the
+    engine's backend, if that serves. `try_line` is shown by `bastide up`: `{http}` stands for the
+    system's address, `{wire}` for host:port of its wire door. `exempt` says of a check of the
+    quality scale (tools/quality.py) that can't apply why; or of one box, limit or error, as
+    "ids.SERIES_MAX".
     """
 
     name: str
@@ -116,6 +117,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     workers: Sequence[str] = ()
     commands: str = ""
     benches: str = ""
+    sims: str = ""
     address: Address | None = None
     wire: str = ""
     try_line: str = ""

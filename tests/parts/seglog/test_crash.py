@@ -1,6 +1,7 @@
 """What a crash leaves: of a process at any byte, of the power at any sector, of a bit anywhere."""
 
 import asyncio
+import errno
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bastide.base import faults
-from bastide.parts.seglog.contract import Options, SegmentDamaged
+from bastide.parts.seglog.contract import LogFailed, Options, SegmentDamaged
 from bastide.parts.seglog.core import Record, entries
 from bastide.parts.seglog.log import open_seglog
 
@@ -52,13 +53,13 @@ async def test_a_process_killed_at_any_byte_of_any_write_loses_nothing_acknowled
     disk, acked, images = disks.new(), {"written": 0, "synced": 0}, []
 
     def remember(path, at, data):
-        image = {name: bytes(inode.content) for name, inode in disk.names.items()}
+        image = {name: bytes(inode.content) for name, inode in disk.files.items()}
         images.append((image, acked["written"], path, at, data))
 
-    disk.on_write = remember
+    disks.on_write(disk, remember)
     disks.use(disk)
     await busy_log(acked)
-    assert len(disk.names) >= 3
+    assert len(disk.files) >= 3
     for image, safe, path, at, data in images:
         for length in range(len(data) + 1):
             torn = {**image, path: image[path][:at] + data[:length] + image[path][at + length :]}
@@ -81,7 +82,7 @@ async def test_no_flipped_bit_goes_unnoticed_or_costs_a_record_silently(disks, s
             await (log.written if state == "killed after written" else log.synced)(last)
         killed = disk.killed()
     disk = disk.killed() if state == "closed" else killed
-    image = {path: bytes(inode.content) for path, inode in disk.names.items()}
+    image = {path: bytes(inode.content) for path, inode in disk.files.items()}
     assert len(image) >= 2
     seed = random.SystemRandom().randrange(1 << 32)
     print("seed", seed)
@@ -130,16 +131,16 @@ async def test_a_power_cut_loses_nothing_synced_and_never_looks_like_damage(disk
     print("seed", seed)
     chance = random.Random(seed)
     for _ in range(60 * disks.rounds):
-        disk, acked, cuts = disks.new(), {"written": 0, "synced": 0}, []
+        disk, acked, cuts = disks.new(chance), {"written": 0, "synced": 0}, []
 
         def cut(path, at, data, disk=disk, acked=acked, cuts=cuts):
             if chance.random() < 0.3:
-                cuts.append((disk.power_cut(chance), acked["synced"]))
+                cuts.append((disk.crashed(), acked["synced"]))
 
-        disk.on_write = cut
+        disks.on_write(disk, cut)
         disks.use(disk)
         await busy_log(acked)
-        for after, safe in [*cuts, (disk.power_cut(chance), acked["synced"])]:
+        for after, safe in [*cuts, (disk.crashed(), acked["synced"])]:
             disks.use(after)
             async with open_seglog(PLACE, SMALL) as log:
                 assert log.next_offset >= safe
@@ -153,21 +154,23 @@ def _hits_no_record(damage):
     return damage.first_offset == damage.resume_offset
 
 
-async def test_opening_writes_again_what_is_not_known_to_be_synced(disks):
-    disk = disks.new()
+async def test_opening_writes_again_what_a_failed_sync_left_behind(disks):
+    disk = disks.new(random.Random(2))  # it draws that the sector did not come down
     disks.use(disk)
     async with open_seglog(PLACE) as log:
-        await log.written(await append(log, 3))
-        killed = disk.killed()
-    for inode in killed.names.values():
-        inode.durable = b""  # the sync had failed: the kernel calls these pages clean
-    written = []
-    killed.on_write = lambda path, at, data: written.append((at, len(data)))
+        last = await append(log, 3)
+        await log.written(last)
+        disk.faults.failing["sync"] = OSError(errno.EIO, "input/output error")
+        with pytest.raises(LogFailed):
+            await log.synced(last)
+        disk.faults.failing.clear()
+        killed, written = disk.killed(), []
+    disks.on_write(killed, lambda path, at, data: written.append((at, len(data))))
     disks.use(killed)
     async with open_seglog(PLACE) as log:
         assert written[0][0] == 0
         assert log.durable_offset == 3
-        disks.use(killed.power_cut(random.Random(1)))
+        disks.use(killed.crashed())
     async with open_seglog(PLACE) as log:
         assert len(await read_all(log)) == 3
 
@@ -178,7 +181,7 @@ async def test_a_synced_batch_that_lost_a_sector_is_damaged_not_torn(disks):
     async with open_seglog(PLACE) as log:
         await log.synced(log.append([Record(b"x" * 3000)]))
         killed = disk.killed()
-    for inode in killed.names.values():
+    for inode in killed.files.values():
         inode.content[1024:1536] = bytes(512)
     disks.use(killed)
     with pytest.raises(SegmentDamaged):
@@ -192,7 +195,7 @@ async def test_a_write_that_went_to_another_place_is_told(disks):
     async with open_seglog(PLACE) as log:
         for _ in range(3):
             await log.synced(log.append([Record(b"same size")]))
-        with_marks = disk.names[next(iter(disk.names))].content
+        with_marks = disk.files[next(iter(disk.files))].content
         size = len(with_marks) // 3
     with_marks[size : size + size // 2] = with_marks[: size // 2]
     with pytest.raises(SegmentDamaged) as told:
@@ -204,13 +207,13 @@ async def test_a_write_that_went_to_another_place_is_told(disks):
 async def test_what_compaction_kept_survives_a_power_cut(disks):
     seed = random.SystemRandom().randrange(1 << 32)
     print("seed", seed)
-    disk = disks.new()
+    disk = disks.new(random.Random(seed))
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
         for _ in range(30):
             await log.synced(await append(log, 3))
         await log.compact()
-        cuts = [disk.power_cut(random.Random(seed + n)) for n in range(20)]
+        cuts = [disk.crashed() for _ in range(20)]
     for after in cuts:
         disks.use(after)
         async with open_seglog(PLACE, SMALL) as log:
@@ -225,13 +228,13 @@ async def test_a_batch_of_another_log_inside_a_torn_one_is_not_taken_for_a_follo
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         await log.synced(await append(log, 3))
-    stored = bytes(next(iter(disk.names.values())).content)
+    stored = bytes(next(iter(disk.files.values())).content)
     other = Path("/other")
     async with open_seglog(other) as log:
         await log.written(log.append_opaque(stored, offset_count=1))
         killed = disk.killed()
-    name = next(path for path in killed.names if path.parent == other)
-    torn = bytes(killed.names[name].content)[: len(stored) + 20]
+    name = next(path for path in killed.files if path.parent == other)
+    torn = bytes(killed.files[name].content)[: len(stored) + 20]
     disks.use(disks.of({name: torn}))
     async with open_seglog(other) as log:
         assert log.next_offset == 0

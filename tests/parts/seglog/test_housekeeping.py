@@ -64,7 +64,7 @@ async def test_compact_keeps_the_newest_of_each_key_at_its_offset(disks, disk):
         await fill(log, 3)  # without keys: they stay
         await keyed(log, 60, keys=5)
         before = dict(await values(log))
-        sealed_end = max(int(path.name[:20]) for path in disk.names)
+        sealed_end = max(int(path.name[:20]) for path in disk.files)
         size = log.size
         freed = await log.compact()
         assert freed > 0
@@ -107,7 +107,7 @@ async def test_housekeeping_leaves_alone_what_is_not_durable(disks, disk):
     async with open_seglog(PLACE, SMALL) as log:
         for _ in range(60):
             await log.written(log.append([Record(b"v" * 50, b"k")]))
-        assert len(disk.names) > 2
+        assert len(disk.files) > 2
         assert await log.compact() == 0
         assert await log.trim(bytes_max=0) == 0
 
@@ -125,21 +125,21 @@ async def test_housekeeping_that_the_disk_refuses_leaves_the_log_whole(disks, di
             await log.compact()
         disk.room_bytes = None
         assert await values(log) == before
-        disk.failing_sync = OSError(errno.EIO, "input/output error")
+        disk.faults.failing["sync_directory"] = OSError(errno.EIO, "input/output error")
         with pytest.raises(HousekeepingFailed, match="trim stopped"):
             await log.trim(below_offset=20)
-        disk.failing_sync = None
+        disk.faults.failing.clear()
         assert await log.compact() > 0
-        assert not [path for path in disk.names if path.name.endswith("compacting")]
+        assert not [path for path in disk.files if path.name.endswith("compacting")]
 
 
 async def test_compact_refuses_a_damaged_segment_and_keeps_it(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
         await keyed(log, 60, keys=5)
-        path = min(disk.names)
-        disk.names[path].content[HEADER_BYTES + 20] ^= 1
-        before = bytes(disk.names[path].content)
+        path = min(disk.files)
+        disk.files[path].content[HEADER_BYTES + 20] ^= 1
+        before = bytes(disk.files[path].content)
         with pytest.raises(SegmentDamaged):
             await log.compact()
-        assert bytes(disk.names[path].content) == before
+        assert bytes(disk.files[path].content) == before

@@ -45,7 +45,7 @@ async def test_all_appends_of_one_tick_are_one_write_and_one_batch(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         await asyncio.gather(*(log.written(log.append(some(n))) for n in range(50)))
-        assert disk.write_count == 1
+        assert disk.counts["write"] == 1
         assert len(log.read(0)) == 1
 
 
@@ -53,11 +53,11 @@ async def test_append_now_has_written_when_it_returns_and_all_that_waited_before
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         assert log.append_now(b"first") == 0
-        assert (log.written_offset, disk.write_count) == (1, 1)
+        assert (log.written_offset, disk.counts["write"]) == (1, 1)
         waiting = asyncio.create_task(log.written(2))
         log.append(some(1))
         assert log.append_now(b"third") == 2
-        assert (log.written_offset, disk.write_count) == (3, 2)
+        assert (log.written_offset, disk.counts["write"]) == (3, 2)
         await waiting
         await log.synced(2)
         assert [value for _, value in await values(log)] == [b"first", some(1)[0].value, b"third"]
@@ -77,7 +77,7 @@ async def test_append_now_begins_a_new_segment_when_one_is_full(disks, disk):
     async with open_seglog(PLACE, SMALL) as log:
         for n in range(30):
             assert log.append_now(b"%d" % n) == n
-    assert len(disk.names) > 3
+    assert len(disk.files) > 3
     async with open_seglog(PLACE, SMALL) as log:
         assert await values(log) == [(n, b"%d" % n) for n in range(30)]
 
@@ -157,7 +157,7 @@ async def test_a_log_is_reopened_with_all_its_segments(disks, disk):
     async with open_seglog(PLACE, SMALL) as log:
         await fill(log, 60, per_batch=3)
         before = await values(log)
-    assert len(disk.names) > 3
+    assert len(disk.files) > 3
     async with open_seglog(PLACE, SMALL) as log:
         assert log.repair is None
         assert await values(log) == before
@@ -168,12 +168,13 @@ async def test_a_log_is_reopened_with_all_its_segments(disks, disk):
 
 async def test_foreign_files_in_the_directory_are_left_alone(disks, disk):
     disks.use(disk)
+    disk.make_directory(PLACE)
     disk.open(PLACE / "notes.txt", create=True)
     async with open_seglog(PLACE) as log:
         await fill(log, 1)
     async with open_seglog(PLACE) as log:
         assert log.next_offset == 1
-    assert PLACE / "notes.txt" in disk.names
+    assert PLACE / "notes.txt" in disk.files
 
 
 async def test_reading_outside_of_the_log_says_where_it_begins_and_ends(disks, disk):
@@ -280,7 +281,7 @@ async def test_a_batch_larger_than_a_segment_gets_one_of_its_own(disks, disk):
     async with open_seglog(PLACE, SMALL) as log:
         for size in (10, 5000, 10):
             await log.synced(log.append_opaque(bytes(size), offset_count=1))
-        assert len(disk.names) == 3
+        assert len(disk.files) == 3
     async with open_seglog(PLACE, SMALL) as log:
         assert [len(log.read(n)[0].payload) for n in range(3)] == [10, 5000, 10]
 
@@ -292,8 +293,8 @@ async def test_damage_in_an_old_segment_is_told_in_reading_and_can_be_stepped_ov
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
         await fill(log, 40)
-    first = min(disk.names)
-    disk.names[first].content[HEADER_BYTES + 20] ^= 1
+    first = min(disk.files)
+    disk.files[first].content[HEADER_BYTES + 20] ^= 1
     async with open_seglog(PLACE, SMALL) as log:
         with pytest.raises(SegmentDamaged, match=first.name) as told:
             await values(log)
@@ -310,22 +311,22 @@ async def test_damage_in_the_last_segment_refuses_to_open_and_changes_nothing(di
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         await fill(log, 9)
-    (path,) = disk.names
-    disk.names[path].content[HEADER_BYTES + 20] ^= 1
-    before = bytes(disk.names[path].content)
+    (path,) = disk.files
+    disk.files[path].content[HEADER_BYTES + 20] ^= 1
+    before = bytes(disk.files[path].content)
     with pytest.raises(SegmentDamaged) as told:
         async with open_seglog(PLACE):
             pass
     assert (told.value.damage.first_offset, told.value.damage.resume_offset) == (0, 1)
-    assert bytes(disk.names[path].content) == before
+    assert bytes(disk.files[path].content) == before
 
 
 async def test_an_old_segment_without_its_end_is_told(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
         await fill(log, 40)
-    first = min(disk.names)
-    del disk.names[first].content[300:]
+    first = min(disk.files)
+    del disk.files[first].content[300:]
     async with open_seglog(PLACE, SMALL) as log:
         with pytest.raises(SegmentDamaged) as told:
             await values(log)
@@ -428,10 +429,10 @@ async def test_an_old_segment_that_cannot_be_opened_now_is_read_later(disks, dis
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
         await fill(log, 1500)  # more files than are kept open
-        disk.failing_open = OSError(errno.EMFILE, "too many open files")
+        disk.faults.failing["open"] = OSError(errno.EMFILE, "too many open files")
         with pytest.raises(LogBusy, match="too many open files"):
             log.read(0)
-        disk.failing_open = None
+        disk.faults.failing.clear()
         assert log.read(0)
 
 

@@ -40,7 +40,7 @@ async def test_a_full_disk_refuses_serves_reads_and_recovers_by_itself(disks, di
         assert await values(log) == [(r, b"%d" % r * 10) for r in range(5)]
         assert not await log.verify()
         tried_again = asyncio.Event()
-        disk.on_write = lambda path, at, written: tried_again.set()
+        disks.on_write(disk, lambda path, at, written: tried_again.set())
         disk.room_bytes = None
         await tried_again.wait()
         await log.synced(log.append(some(25)))
@@ -71,11 +71,11 @@ async def test_a_write_that_fails_now_ends_the_log(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         log.append_now(b"0")
-        disk.failing_write = OSError(errno.EIO, "input/output error")
+        disk.faults.failing["write"] = OSError(errno.EIO, "input/output error")
         with pytest.raises(LogFailed) as refused:
             log.append_now(b"1")
         assert refused.value.outcome == "unknown"
-        disk.failing_write = None
+        disk.faults.failing.clear()
         with pytest.raises(LogFailed) as refused:
             log.append_now(b"1")
         assert refused.value.outcome == "none"
@@ -90,7 +90,7 @@ async def test_a_segment_that_cannot_be_opened_refuses_for_now_and_recovers_by_i
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
         await fill(log, 3)
-        disk.failing_create = OSError(number, os.strerror(number))
+        disk.faults.failing["create"] = OSError(number, os.strerror(number))
         last = log.append(some(3, count=20, size=100))
         with pytest.raises(LogBusy, match=f"be opened now.*{os.strerror(number)}") as refused:
             await log.written(last)
@@ -99,10 +99,10 @@ async def test_a_segment_that_cannot_be_opened_refuses_for_now_and_recovers_by_i
             with pytest.raises(LogBusy) as refused:
                 refusing()
             assert refused.value.outcome == "none"
-        assert len(await values(log)) == len(disk.names) + 2 == 3  # no second, empty file is left
+        assert len(await values(log)) == len(disk.files) + 2 == 3  # no second, empty file is left
         tried_again = asyncio.Event()
-        disk.on_write = lambda path, at, written: tried_again.set()
-        disk.failing_create = None
+        disks.on_write(disk, lambda path, at, written: tried_again.set())
+        disk.faults.failing.clear()
         await tried_again.wait()
         log.check()
         await log.synced(log.append(some(23)))
@@ -114,7 +114,7 @@ async def test_a_directory_that_cannot_be_opened_to_be_synced_is_synced_later(di
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
         await fill(log, 3)
-        disk.failing_directory_sync = OSError(errno.EMFILE, "too many open files")
+        disk.faults.failing["sync_directory"] = OSError(errno.EMFILE, "too many open files")
         last = log.append_opaque(bytes(1000), offset_count=1)
         with pytest.raises(LogBusy, match="too many open files"):
             await log.synced(last)
@@ -122,22 +122,22 @@ async def test_a_directory_that_cannot_be_opened_to_be_synced_is_synced_later(di
             log.check()
         assert log.durable_offset == 3, "its file may lose its name"
         await log.written(log.append(some(4)))
-        disk.failing_directory_sync = None
+        disk.faults.failing.clear()
         tried_again = asyncio.create_task(log.synced(4))
         await tried_again
         log.check()
         assert log.durable_offset == 5
-    assert set(disk.names) == set(disk.durable_names)
+    assert set(disk.files) == set(disk.durable_files)
 
 
 async def test_what_passed_is_gone_from_check_though_nobody_appends(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE, SMALL) as log:
-        disk.failing_directory_sync = OSError(errno.EMFILE, "too many open files")
+        disk.faults.failing["sync_directory"] = OSError(errno.EMFILE, "too many open files")
         await log.synced(log.append_opaque(bytes(1000), offset_count=2))
         with pytest.raises(LogBusy):
             await log.synced(log.append_opaque(bytes(1000), offset_count=2))
-        disk.failing_directory_sync = None
+        disk.faults.failing.clear()
         await until(lambda: log.durable_offset == 4)
         log.check()
         disk.room_bytes = 0
@@ -162,7 +162,7 @@ async def test_a_log_that_ended_says_so(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         log.check()
-        disk.failing_write = OSError(errno.EIO, "input/output error")
+        disk.faults.failing["write"] = OSError(errno.EIO, "input/output error")
         with pytest.raises(LogFailed):
             await log.written(log.append(some(0)))
         with pytest.raises(LogFailed):
@@ -179,7 +179,7 @@ async def test_a_log_is_opened_and_read_on_a_full_disk(disks, disk, number):
         image = disk.killed()
 
     def full(path, at, written):
-        if at == len(image.names[path].content):
+        if at == len(image.files[path].content):
             raise OSError(number, "no room")
 
     image.on_write = full
@@ -240,12 +240,12 @@ async def test_after_a_failed_sync_the_log_refuses_until_it_is_opened_again(disk
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         await fill(log, 3)
-        disk.failing_sync = OSError(errno.EIO, "input/output error")
+        disk.faults.failing["sync"] = OSError(errno.EIO, "input/output error")
         waiting = asyncio.gather(*(log.synced(log.append(some(n))) for n in (3, 4)))
         with pytest.raises(LogFailed, match="input/output") as failed:
             await waiting
         assert failed.value.outcome == "unknown"
-        disk.failing_sync = None
+        disk.faults.failing.clear()
         for refused in (
             lambda: log.append(some(9)),
             lambda: log.append_opaque(b"", offset_count=1),
@@ -266,10 +266,10 @@ async def test_after_a_failed_write_the_log_refuses_until_it_is_opened_again(dis
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         await fill(log, 3)
-        disk.failing_write = OSError(errno.EIO, "input/output error")
+        disk.faults.failing["write"] = OSError(errno.EIO, "input/output error")
         with pytest.raises(LogFailed):
             await log.written(log.append(some(3)))
-        disk.failing_write = None
+        disk.faults.failing.clear()
         with pytest.raises(LogFailed):
             log.append(some(3))
     async with open_seglog(PLACE) as log:
@@ -281,7 +281,7 @@ async def test_a_sync_that_fails_in_closing_is_told(disks, disk):
     disks.use(disk)
     async with open_seglog(PLACE) as log:
         log.append(some(0))
-        disk.failing_sync = OSError(errno.EIO, "input/output error")
+        disk.faults.failing["sync"] = OSError(errno.EIO, "input/output error")
         with pytest.raises(LogFailed):
             await log.close()
 

@@ -12,12 +12,17 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
+from bastide.base.rt import runtime
+
 PORTS_SKIPPED_MAX = 20
 BACKLOG = 2048
 DESCRIPTORS = 65_536  # shells give 1,024, which open streams alone could take
 FIRST_HANDED_ON = 3
 
-Listener = socket.socket  # by this name outside, where nobody imports socket
+Listener = socket.socket  # by these names outside, where nobody imports socket
+NameUnknown = socket.gaierror
+AF_INET = socket.AF_INET
+SOCK_STREAM = socket.SOCK_STREAM
 
 
 def bind_near(host: str, port: int) -> Listener:
@@ -42,6 +47,8 @@ def bind(host: str, port: int, *, shared: bool = False) -> Listener:
     Raises:
         OSError: the host is not ours, or the port is busy.
     """
+    if (ports := runtime.current().ports) is not None:
+        return ports.bind(host, port)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -1,13 +1,17 @@
 """One node's clock, chance, disk, metrics and armed faults, in a context variable."""
 
 import secrets
+import socket
 from collections.abc import Callable
 from contextvars import ContextVar
 from random import Random, SystemRandom
+from typing import Protocol
 
 from bastide.base.metrics import Registry
 from bastide.base.rt.clock import Clock, SystemClock
 from bastide.base.rt.disk import Disk, SystemDisk
+
+Dice = Random  # by this name outside, where nobody imports random
 
 
 class Chance:
@@ -24,9 +28,17 @@ class Chance:
         )
 
 
+class Ports(Protocol):
+    """A simulated machine's: what net.bind asks instead of the real one."""
+
+    def bind(self, host: str, port: int) -> socket.socket:
+        """A listener that only the simulated loop understands."""
+        ...
+
+
 class Runtime:
     """What a node has of its own. `faults` maps a point's name to what happens there: see
-    base.faults.
+    base.faults. `ports` are the machine's own, unless a simulated one is given.
     """
 
     def __init__(
@@ -35,11 +47,13 @@ class Runtime:
         chance: Chance | None = None,
         disk: Disk | None = None,
         metrics: Registry | None = None,
+        ports: Ports | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.chance = chance or Chance()
         self.disk: Disk = disk or SystemDisk()
         self.metrics = metrics or Registry()
+        self.ports = ports
         self.faults: dict[str, Callable[[], None]] = {}
 
 

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import msgspec
 from bastide.base.errors import Invalid
 from bastide.base.manifest import Use
 from bastide.base.rt import runtime
+from bastide.base.rt.disk import SystemDisk
 from bastide.base.settings import BackendUrl
 from bastide.base.tx import Statement
 from bastide.engines.sql.backends.sqlite.asked import AskedBody, AskedWrite
@@ -46,6 +48,13 @@ async def open_sqlite(url: BackendUrl, use: Use | None = None) -> AsyncIterator[
 @asynccontextmanager
 async def open_memory(url: BackendUrl, use: Use | None = None) -> AsyncIterator["SqliteBackend"]:
     options = msgspec.structs.replace(url.options(SqliteOptions), sync="off")
+    disk = runtime.current().disk
+    if not isinstance(disk, SystemDisk):
+        places = (Path(f"/memory/{n}") for n in count())
+        place = next(place for place in places if not disk.exists(place))  # not one of the dead
+        disk.make_directory(place)
+        yield SqliteBackend(options, place)
+        return
     parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="bastide-", dir=parent) as directory:
         yield SqliteBackend(options, Path(directory))

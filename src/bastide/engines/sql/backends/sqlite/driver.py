@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -9,6 +10,7 @@ import apsw
 from sqlalchemy.dialects import sqlite
 
 from bastide.base.tx import Compiled, Duplicate, Statement
+from bastide.engines.sql.backends.sqlite.vfs import DiskConnection, second_errors_untold
 from bastide.engines.sql.contract import BodyCut, DatabaseAway, DiskFull, ValueRefused
 from bastide.engines.sql.model import SqliteOptions, Values
 
@@ -22,7 +24,9 @@ OPENING_PAUSE_S = 0.01
 LOG_BYTES_KEPT = 64 << 20  # of the write-ahead log's file, once it is empty again
 
 
-async def opened(thread: ThreadPoolExecutor, path: Path, options: SqliteOptions) -> apsw.Connection:
+async def opened(
+    thread: ThreadPoolExecutor, path: Path, vfs: str | None, options: SqliteOptions
+) -> apsw.Connection:
     """A connection. Of those who open a new file at once, all but one are told that it is busy.
 
     Raises:
@@ -32,7 +36,7 @@ async def opened(thread: ThreadPoolExecutor, path: Path, options: SqliteOptions)
     until_s = loop.time() + options.busy_s
     while True:
         try:
-            return await loop.run_in_executor(thread, connect, path, options)
+            return await loop.run_in_executor(thread, connect, path, vfs, options)
         except apsw.BusyError as error:
             if loop.time() > until_s:
                 refuse(error)
@@ -41,8 +45,13 @@ async def opened(thread: ThreadPoolExecutor, path: Path, options: SqliteOptions)
         await asyncio.sleep(OPENING_PAUSE_S)
 
 
-def connect(path: Path, options: SqliteOptions) -> apsw.Connection:
-    connection = apsw.Connection(str(path), statementcachesize=STATEMENTS_CACHED)
+def connect(path: Path, vfs: str | None, options: SqliteOptions) -> apsw.Connection:
+    kind = apsw.Connection if vfs is None else DiskConnection
+    with nullcontext() if vfs is None else second_errors_untold():
+        return _set(kind(str(path), vfs=vfs, statementcachesize=STATEMENTS_CACHED), options)
+
+
+def _set(connection: apsw.Connection, options: SqliteOptions) -> apsw.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {options.sync}")
@@ -50,9 +59,15 @@ def connect(path: Path, options: SqliteOptions) -> apsw.Connection:
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}")
         connection.wal_autocheckpoint(0)
     except BaseException:
-        connection.close(True)
+        close(connection)
         raise
     return connection
+
+
+def close(connection: apsw.Connection) -> None:
+    """The last one moves the log into the file. What can't be moved stays in the log."""
+    with suppress(apsw.Error):
+        connection.close(True)
 
 
 def bound(compiled: Compiled, values: Values) -> Values:

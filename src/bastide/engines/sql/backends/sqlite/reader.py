@@ -18,11 +18,13 @@ from bastide.engines.sql.backends.sqlite.driver import (
     ERRORS,
     PROGRESS_STEPS,
     bound,
+    close,
     connect,
     made,
     opened,
     refuse,
 )
+from bastide.engines.sql.backends.sqlite.vfs import vfs_name
 from bastide.engines.sql.contract import SCANS_MAX, DatabaseAway, ScanCut
 from bastide.engines.sql.model import SqliteOptions, Values
 
@@ -38,6 +40,7 @@ class Reader:
 
     def __init__(self, path: Path, options: SqliteOptions) -> None:
         self._path = path
+        self._vfs = vfs_name(runtime.current().disk)
         self._options = options
         self._body_s = options.body_s
         self._monotonic = runtime.current().clock.monotonic
@@ -108,7 +111,7 @@ class Reader:
                 raise DatabaseAway(CLOSED)
             if self._connection is None:
                 with ThreadPoolExecutor(1) as thread:
-                    connection = await opened(thread, self._path, self._options)
+                    connection = await opened(thread, self._path, self._vfs, self._options)
                 connection.execute("PRAGMA query_only = ON")
                 connection.set_progress_handler(self._overdue, PROGRESS_STEPS)
                 self._connection = connection
@@ -121,7 +124,7 @@ class Reader:
 
     def _drop(self) -> None:
         if self._connection is not None:
-            self._connection.close(True)
+            close(self._connection)
             self._connection = None
 
     def _overdue(self) -> bool:
@@ -133,6 +136,7 @@ class Scans:
 
     def __init__(self, client: str, path: Path, options: SqliteOptions) -> None:
         self._path = path
+        self._vfs = vfs_name(runtime.current().disk)
         self._options = options
         self._threads = ThreadPoolExecutor(SCANS_MAX, thread_name_prefix=f"{client}-scan")
         self._open: set[SqliteSnapshot[Any]] = set()
@@ -147,7 +151,7 @@ class Scans:
         snapshot = SqliteSnapshot(statement, values, self._threads)
         self._open.add(snapshot)
         try:
-            await snapshot.open(self._path, self._options)
+            await snapshot.open(self._path, self._vfs, self._options)
             yield snapshot
         finally:
             self._open.discard(snapshot)
@@ -178,8 +182,8 @@ class SqliteSnapshot(Generic[T]):
         self._in_use = False
         self._cut = False
 
-    async def open(self, path: Path, options: SqliteOptions) -> None:
-        await self._in_thread(self._begin, path, options)
+    async def open(self, path: Path, vfs: str | None, options: SqliteOptions) -> None:
+        await self._in_thread(self._begin, path, vfs, options)
 
     async def take(self, count: int) -> Sequence[T]:
         found: list[T] = await self._in_thread(self._next, count)
@@ -195,7 +199,7 @@ class SqliteSnapshot(Generic[T]):
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close(True)
+            close(self._connection)
             self._connection = None
 
     def _interrupt(self) -> None:
@@ -203,8 +207,8 @@ class SqliteSnapshot(Generic[T]):
         if self._connection is not None:
             self._connection.interrupt()
 
-    def _begin(self, path: Path, options: SqliteOptions) -> None:
-        self._connection = connect(path, options)
+    def _begin(self, path: Path, vfs: str | None, options: SqliteOptions) -> None:
+        self._connection = connect(path, vfs, options)
         self._connection.execute("PRAGMA query_only = ON")
         self._connection.set_progress_handler(lambda: self._cut, SCAN_STEPS)
         self._cursor = self._connection.execute(self._compiled.text, self._values)

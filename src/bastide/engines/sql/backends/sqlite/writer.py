@@ -30,9 +30,16 @@ import apsw
 
 from bastide.base import faults
 from bastide.base.rt import runtime
+from bastide.base.rt.disk import File
 from bastide.engines.sql.backends.sqlite.asked import Asked
-from bastide.engines.sql.backends.sqlite.driver import PROGRESS_STEPS, opened, translated
+from bastide.engines.sql.backends.sqlite.driver import (
+    PROGRESS_STEPS,
+    close,
+    opened,
+    translated,
+)
 from bastide.engines.sql.backends.sqlite.schema import migrate
+from bastide.engines.sql.backends.sqlite.vfs import vfs_name
 from bastide.engines.sql.contract import DatabaseAway, DiskFull, Migrations
 from bastide.engines.sql.model import SqliteOptions
 
@@ -42,6 +49,7 @@ GROUP_S = 0.001
 GROUP_MAX = 1000  # bodies, where a simulated clock stands still meanwhile
 CHECKPOINT_PAGES = 4000  # 16 MB of log
 LOG_PAGES_MAX = 65_536  # 256 MB: what may pile up behind a scan
+LOG_PART_BYTES = 1 << 20
 BUSY_FIRST_S = 0.001
 BUSY_MAX_S = 0.05
 
@@ -53,6 +61,8 @@ class Writer:
         self, client: str, path: Path, options: SqliteOptions, *, on_log_over: Callable[[], None]
     ) -> None:
         self._path = path
+        self._disk = runtime.current().disk
+        self._vfs = vfs_name(self._disk)
         self._options = options
         self._on_log_over = on_log_over
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{client}-commit")
@@ -99,11 +109,38 @@ class Writer:
             DatabaseAway.
         """
         if self._connection is None:
-            connection = await opened(self._thread, self._path, self._options)
+            connection = await opened(self._thread, self._path, self._vfs, self._options)
             connection.set_progress_handler(self._overdue, PROGRESS_STEPS)
             connection.set_wal_hook(self._logged)
+            try:
+                await self._write_log_again(connection)
+            except (OSError, apsw.Error) as error:
+                await self._off_loop(close, connection)
+                raise DatabaseAway(f"the log can't be made durable: {error}") from error
             self._connection = connection
         return self._connection
+
+    async def _write_log_again(self, connection: apsw.Connection) -> None:
+        """What an earlier process left in the log is made durable before anything stands behind it.
+
+        If a sync has failed there, the kernel calls pages clean that the disk never got. They are
+        read, so SQLite recovers them; but no later sync brings them down, and a power cut would
+        take them and every commit behind them. Written once more they are dirty again.
+        """
+        log = self._path.with_name(f"{self._path.name}-wal")
+        if not self._disk.exists(log):
+            return
+        try:
+            connection.execute("BEGIN IMMEDIATE")  # so that nobody else writes to the log
+        except apsw.BusyError:
+            return  # the process that does has made it durable
+        file = self._disk.open(log)
+        try:
+            await self._off_loop(_write_again, file)
+            await file.sync()
+        finally:
+            file.close()
+        connection.execute("ROLLBACK")
 
     async def close(self) -> None:
         self._closed = True
@@ -219,8 +256,7 @@ class Writer:
         """Close the connection; the next group opens one."""
         dropped, self._connection = self._connection, None
         if dropped is not None:
-            with suppress(apsw.Error):  # the last connection moves the log, and the disk may fail
-                await self._off_loop(dropped.close, True)
+            await self._off_loop(close, dropped)
 
     async def _off_loop(self, function: Callable[..., T], *args: Any) -> T:
         return await self._loop.run_in_executor(self._thread, function, *args)
@@ -232,3 +268,8 @@ class Writer:
         """Called by SQLite after each commit, in the thread."""
         self._log_pages = pages
         return apsw.SQLITE_OK
+
+
+def _write_again(file: File) -> None:
+    for at in range(0, file.size(), LOG_PART_BYTES):
+        file.write([file.read(LOG_PART_BYTES, at=at)], at=at)

@@ -1,0 +1,1 @@
+"""A simulated disk: what a crash leaves of files, drawn from a seed."""
