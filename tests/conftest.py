@@ -1,7 +1,9 @@
 import os
+from collections.abc import Iterator
 
 import pytest
 
+from bastide.base.rt import runtime
 from tools.record import Recorder
 
 
@@ -13,6 +15,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def own_runtime() -> Iterator[None]:
+    """A test that runs on a clock or a disk of its own leaves none to the next one."""
+    before = runtime.current()
+    yield
+    runtime.run_on(before)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
