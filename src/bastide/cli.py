@@ -266,6 +266,9 @@ def _quality(arguments: argparse.Namespace) -> None:
 
 
 async def _command(manifest: Manifest, command: Command, arguments: argparse.Namespace) -> None:
+    if not command.needs_town:
+        await command.run(None, arguments)  # type: ignore[arg-type] # as its manifest says
+        return
     async with _client(manifest) as client:
         await command.run(client, arguments)
 

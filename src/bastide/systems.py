@@ -4,13 +4,18 @@
 PARTS_MEASURED = (
     "bastide.parts.seglog",
     "bastide.parts.http",
+    "bastide.parts.raft",
     "bastide.parts.histories",
 )
 
 # Parts with simulations of their own: `bastide sim`.
-PARTS_SIMULATED = ("bastide.parts.sim",)
+PARTS_SIMULATED = (
+    "bastide.parts.sim",
+    "bastide.parts.raft",
+)
 
 SYSTEMS = (
+    "bastide.engines.coord",
     "bastide.engines.sql",
     "bastide.engines.ids",
     "bastide.engines.cache",

@@ -65,13 +65,15 @@ class Command(msgspec.Struct, frozen=True):
     """`bastide SYSTEM NAME ...`: `declare` adds its arguments, `run` speaks HTTP to the system.
 
     `run` gets a client whose base address is the system's, of the running town or, if none runs, of
-    one opened for this command; it prints, and raises a Refusal, whose kind is the exit code.
+    one opened for this command; it prints, and raises a Refusal, whose kind is the exit code. One
+    that `needs_town` not, since it works on files that no town may use meanwhile, gets None.
     """
 
     name: str
     summary: str
     declare: Callable[[ArgumentParser], None]
     run: Callable[["AsyncClient", Namespace], Awaitable[None]]
+    needs_town: bool = True
 
 
 class Bench(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""Agreement: revisioned keys, leases, watches, and on them locks, elections and a registry."""

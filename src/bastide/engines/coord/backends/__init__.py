@@ -1,0 +1,1 @@
+"""The stores that a URL can name."""

@@ -1,0 +1,1 @@
+"""A real etcd, or a group of ours, by etcd's own API."""

@@ -1,0 +1,57 @@
+"""Which handler answers which method of etcd's API."""
+
+from collections.abc import Mapping
+
+from bastide.engines.coord.wire import auth, kv, leases, members, turns, watch
+from bastide.engines.coord.wire.desk import Handler
+
+_API = "/etcdserverpb"
+HANDLERS: Mapping[str, Handler] = {
+    f"{_API}.KV/Range": kv.range_,
+    f"{_API}.KV/Put": kv.put,
+    f"{_API}.KV/DeleteRange": kv.delete_range,
+    f"{_API}.KV/Txn": kv.txn,
+    f"{_API}.KV/Compact": kv.compact,
+    f"{_API}.Watch/Watch": watch.watch,
+    f"{_API}.Lease/LeaseGrant": leases.grant,
+    f"{_API}.Lease/LeaseRevoke": leases.revoke,
+    f"{_API}.Lease/LeaseKeepAlive": leases.keep_alive,
+    f"{_API}.Lease/LeaseTimeToLive": leases.time_to_live,
+    f"{_API}.Lease/LeaseLeases": leases.list_leases,
+    f"{_API}.Cluster/MemberAdd": members.add,
+    f"{_API}.Cluster/MemberRemove": members.remove,
+    f"{_API}.Cluster/MemberUpdate": members.update,
+    f"{_API}.Cluster/MemberList": members.list_members,
+    f"{_API}.Cluster/MemberPromote": members.promote,
+    f"{_API}.Maintenance/Alarm": members.alarm,
+    f"{_API}.Maintenance/Status": members.status,
+    f"{_API}.Maintenance/Defragment": members.defragment,
+    f"{_API}.Maintenance/Hash": members.hash_,
+    f"{_API}.Maintenance/HashKV": members.hash_kv,
+    f"{_API}.Maintenance/Snapshot": members.snapshot,
+    f"{_API}.Maintenance/MoveLeader": members.move_leader,
+    f"{_API}.Auth/AuthEnable": auth.enable,
+    f"{_API}.Auth/AuthDisable": auth.disable,
+    f"{_API}.Auth/AuthStatus": auth.status,
+    f"{_API}.Auth/Authenticate": auth.authenticate,
+    f"{_API}.Auth/UserAdd": auth.add_user,
+    f"{_API}.Auth/UserGet": auth.get_user,
+    f"{_API}.Auth/UserList": auth.list_users,
+    f"{_API}.Auth/UserDelete": auth.delete_user,
+    f"{_API}.Auth/UserChangePassword": auth.change_password,
+    f"{_API}.Auth/UserGrantRole": auth.grant_role,
+    f"{_API}.Auth/UserRevokeRole": auth.revoke_role,
+    f"{_API}.Auth/RoleAdd": auth.add_role,
+    f"{_API}.Auth/RoleGet": auth.get_role,
+    f"{_API}.Auth/RoleList": auth.list_roles,
+    f"{_API}.Auth/RoleDelete": auth.delete_role,
+    f"{_API}.Auth/RoleGrantPermission": auth.grant_permission,
+    f"{_API}.Auth/RoleRevokePermission": auth.revoke_permission,
+    "/v3lockpb.Lock/Lock": turns.lock,
+    "/v3lockpb.Lock/Unlock": turns.unlock,
+    "/v3electionpb.Election/Campaign": turns.campaign,
+    "/v3electionpb.Election/Proclaim": turns.proclaim,
+    "/v3electionpb.Election/Leader": turns.leader,
+    "/v3electionpb.Election/Observe": turns.observe,
+    "/v3electionpb.Election/Resign": turns.resign,
+}

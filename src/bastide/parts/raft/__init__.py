@@ -1,0 +1,1 @@
+"""Consensus: several nodes that agree on one log, of which a minority may be gone."""

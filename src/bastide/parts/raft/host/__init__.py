@@ -1,0 +1,1 @@
+"""What runs the core: its clock, its disk, its peers and the state machine it is for."""
