@@ -19,7 +19,9 @@ class Endless(BaseException):
 
 
 class Ran(Struct, frozen=True):
-    """Of one core. `rule` is the one that was broken by `seed`, "" if none was."""
+    """Of one core. `rule` is the one that was broken by `seed`, "" if none was. `undecided` counts
+    the histories for which the search for an order was given up.
+    """
 
     rule: str
     message: str
@@ -28,11 +30,12 @@ class Ran(Struct, frozen=True):
     cpu_s: float
     simulated_s: float
     events: int
+    undecided: int
 
 
 def campaign(raft: type[Raft], *, first_seed: int, cpu_s_max: float) -> Ran:
     began_s = process_time()
-    seed, simulated_s, events, rule, message = first_seed, 0.0, 0, "", ""
+    seed, simulated_s, events, undecided, rule, message = first_seed, 0.0, 0, 0, "", ""
     while True:
         try:
             with _at_most(RUN_CPU_S_MAX):
@@ -42,11 +45,13 @@ def campaign(raft: type[Raft], *, first_seed: int, cpu_s_max: float) -> Ran:
         else:
             simulated_s += outcome.simulated_s
             events += outcome.events
+            undecided += outcome.is_undecided
             if outcome.violation is not None:
                 rule, message = outcome.violation.rule, str(outcome.violation)
         spent_s = process_time() - began_s
         if rule or spent_s >= cpu_s_max:
-            return Ran(rule, message, seed, seed + 1 - first_seed, spent_s, simulated_s, events)
+            seeds = seed + 1 - first_seed
+            return Ran(rule, message, seed, seeds, spent_s, simulated_s, events, undecided)
         seed += 1
 
 

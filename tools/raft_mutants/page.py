@@ -11,14 +11,17 @@ HEAD = """\
 
     python -m tools.raft_mutants --minutes {minutes:g} --write
 
-{all} mutants of the core, each with one bug, against its simulator: seeds 1, 2, 3, ... until a rule
-is broken, for at most {minutes:g} min of CPU time each. **{killed} of {all} were killed; the median
-took {median:.1f} s, the slowest {slowest:.0f} s.** Times are of one core's CPU, for the machine was
-shared. CPython {python}.
+{all} mutants of the core, each with one bug, against its simulator: seeds from {mutant_seed:,} on
+until a rule is broken, for at most {minutes:g} min of CPU time each. **{killed} of {all} were
+killed; the median took {median:.1f} s, the slowest {slowest:.0f} s.** Times are of one core's CPU,
+for the machine was shared. CPython {python}.
 
-The core as it is ran through {seeds:,} seeds of the same: {hours:.1f} hours of a cluster's life in
-{cpu_s:.0f} s of CPU time, {speed:,.0f} cluster-hours in an hour, {events:,.0f} events a second.
-{verdict}
+Survivors: {survivors}.
+
+The core as it is ran through {seeds:,} seeds from {core_seed:,} on, which no mutant has seen:
+{hours:.1f} hours of a cluster's life in {cpu_s:.0f} s of CPU time, {speed:,.0f} cluster-hours in an
+hour, {events:,.0f} events a second. {verdict} For {undecided} of these histories the search for an
+order was given up; the rules judged them alone.
 
 A kill's seed tells its story: `python -m tools.raft_mutants --only NAME --story`.
 
@@ -31,6 +34,7 @@ def page(
     core: Ran, rans: Mapping[str, Ran], mutants: Sequence[Mutant], *, minutes: float, python: str
 ) -> str:
     """`rans` has all mutants by name."""
+    alive = [f"`{name}`" for name, ran in rans.items() if not ran.rule]
     spent_s = [ran.cpu_s for ran in rans.values() if ran.rule]
     head = HEAD.format(
         all=len(rans),
@@ -39,6 +43,10 @@ def page(
         median=median(spent_s) if spent_s else 0.0,
         slowest=max(spent_s, default=0.0),
         python=python,
+        survivors=", ".join(alive) or "none",
+        mutant_seed=min(ran.seed + 1 - ran.seeds for ran in rans.values()),
+        core_seed=core.seed + 1 - core.seeds,
+        undecided=core.undecided,
         seeds=core.seeds,
         hours=core.simulated_s / 3600,
         cpu_s=core.cpu_s,

@@ -129,6 +129,17 @@ def test_a_question_that_is_lost_is_told_after_the_election_time(led):
     assert led[3].reads == [ReadAt(5, None)]
 
 
+@pytest.mark.parametrize("after_s", [0.1 * place for place in range(1, 40)])
+def test_a_tick_at_just_its_time_leaves_no_question_that_is_due(led, after_s):
+    """Sums of floats are rounded; a host whose clock stands would else tick for ever."""
+    led.core(3).read(led.now_s + after_s, 5)
+    due_s = led.now_s + after_s + ELECTION_S
+    while (next_s := led.core(3).next_tick_s) < due_s:
+        led.core(3).tick(next_s)
+    led.core(3).tick(due_s)
+    assert led.core(3).next_tick_s > due_s
+
+
 def test_who_does_not_lead_says_so(led):
     led.core(2).step(led.now_s, ReadAsk(to=2, sender=3, term=1, token=9))
     (reply,) = led.core(2).ready().messages

@@ -60,8 +60,8 @@ def test_a_mutant_of_no_module_is_refused():
 
 
 def test_the_page_has_a_line_for_each_and_names_survivors():
-    killed = Ran("limits", "limits: n1", 7, 7, 1.5, 10.0, 100)
-    alive = Ran("", "", 9, 9, 60.0, 100.0, 1000)
+    killed = Ran("limits", "limits: n1", 7, 7, 1.5, 10.0, 100, 0)
+    alive = Ran("", "", 9, 9, 60.0, 100.0, 1000, 3)
     mutants = MUTANTS[:2]
     text = page(
         alive,
@@ -73,4 +73,6 @@ def test_the_page_has_a_line_for_each_and_names_survivors():
     assert "1 of 2 bugs found" in text
     assert f"| {mutants[0].name} |" in text
     assert "**survived**" in text
+    assert f"Survivors: `{mutants[1].name}`." in text
+    assert "For 3 of these histories" in text
     assert "It broke no rule." in text

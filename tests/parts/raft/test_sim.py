@@ -7,7 +7,7 @@ from bastide.parts.raft.contract import Options
 from bastide.parts.raft.core.raft import Raft
 from bastide.parts.raft.sim import SIMULATIONS
 from bastide.parts.raft.sim.group import play, run
-from bastide.parts.raft.sim.plan import Load, Net, Plan, draw
+from bastide.parts.raft.sim.plan import Disks, Load, Net, Plan, draw
 from bastide.parts.sim import simulation
 
 SEEDS = range(1, 21)
@@ -87,6 +87,14 @@ def test_a_lossy_network_still_lets_the_group_agree():
     outcome = play(lossy, Raft)
     assert outcome.violation is None
     assert outcome.answered > 10
+
+
+def test_who_stands_again_before_its_disk_is_done_breaks_no_rule():
+    """One write has the newest vote alone, and the requests of all terms leave behind it."""
+    options, disks = Options(pre_vote=False), Disks(sync_s=1.0, slow_share=0.5, slow_s=5.0)
+    slow = replace(QUIET, trouble_s=60.0, options=options, disks=disks)
+    outcomes = [play(replace(slow, seed=seed), Raft) for seed in (15, 22)]
+    assert [str(o.violation) for o in outcomes if o.violation] == []
 
 
 def test_the_general_simulator_runs_it_by_name():

@@ -216,6 +216,8 @@ class Asking:
 
     async def _keep(self, lease: int, *, only_look: bool) -> Kept:
         """Only if this node still leads afterwards: another may have ended the lease by now."""
+        if lease not in self._replica.machine.leases:  # a new leader may have yet to apply it
+            await self._host.read_index()
         ttl_s = self._replica.machine.leases.ttl_s(lease)
         deadlines = self._leading.deadlines
         if not only_look:
@@ -254,7 +256,9 @@ class Asking:
             self._leading.begin()
 
     def _find_peers(self) -> None:
-        """As the group has agreed: who is new is dialled, who was removed no more."""
+        """As the group has agreed: who is new is dialled. Who was removed is refused by the group
+        itself, and forgotten here when the node is started without it.
+        """
         if self._transport is None:
             return
         for id_, told in self._replica.machine.members.items():

@@ -28,7 +28,9 @@ STEPS_MAX = 30_000  # of the search for an order; the rules know it anyway
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`digest` is of all events' times: equal in two runs of one seed."""
+    """`digest` is of all events' times: equal in two runs of one seed. `is_undecided`: the search
+    for an order of the clients' calls was given up; the rules have judged all the same.
+    """
 
     seed: int
     simulated_s: float
@@ -37,6 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
     committed: int
     elections: int
     answered: int
+    is_undecided: bool
     violation: Violation | None
 
 
@@ -49,6 +52,7 @@ class Group:
         self.clients = Clients(setting)
         self._trouble = Trouble(setting)
         self._progress = Progress(setting)
+        self.is_undecided = False
 
     def _mark(self, node: NodeId) -> SnapshotMark:
         """What a node begins with. Who comes later is empty if the group began with a snapshot, for
@@ -77,6 +81,7 @@ class Group:
 
     def _judge(self) -> None:
         verdict = check(self.clients.recorder.history(), Register(ABSENT), steps_max=STEPS_MAX)
+        self.is_undecided = verdict.answer not in ("ok", "violated")
         if verdict.answer == "violated":
             witness = verdict.witnesses[0]
             raise Violation(
@@ -111,5 +116,6 @@ def play(plan: Plan, raft: type[Raft], tell: Callable[[str], None] | None = None
         committed=rules.committed,
         elections=len(rules.leaders),
         answered=group.clients.answered,
+        is_undecided=group.is_undecided,
         violation=violation,
     )

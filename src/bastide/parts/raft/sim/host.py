@@ -40,7 +40,6 @@ from bastide.parts.raft.sim.world import ANY_LIFE, Fell, told
 
 NEVER_S = float("inf")
 EARLY_S = 1e-9  # what is due so soon is due: times are sums of floats
-TIMER_S = 1e-6  # no timer is finer
 READYS_MAX = 1_000  # in a row, without anything happening between them
 
 
@@ -63,7 +62,8 @@ class Host:
         self.plan = setting.plan.nodes
         self.random = setting.chance.random
         self.disk = SimDisk(mark, Machine(mark.index, mark.term).encoded(node))
-        self.rate = 1.0 + self.plan.drift * self.random.random()
+        draw = self.random.random()
+        self.rate = 1.0 + self.plan.drift * (round(draw) if self.plan.clocks_at_edge else draw)
         self.offset_s = 1000.0 * self.random.random()
         self.life = 0
         self.is_up = False
@@ -234,7 +234,7 @@ class Host:
             raise Violation("limits", f"n{self.node} hands out {READYS_MAX} Readies in a row")
         wanted_s = (self.core.next_tick_s - self.offset_s) / self.rate
         if wanted_s < self._tick_s:
-            self._tick_s = max(wanted_s, self.world.now_s + TIMER_S)
+            self._tick_s = max(wanted_s, self.world.now_s)
             self.world.at_node(self._tick_s, self, self.life, self.tick, self._tick_s)
 
     def _take(self, ready: Ready) -> None:

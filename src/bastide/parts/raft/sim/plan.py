@@ -8,6 +8,7 @@ Source: Groce and others, "Swarm testing" (2012).
 """
 
 import msgspec
+from msgspec.structs import replace
 
 from bastide.base.rt.runtime import Chance
 from bastide.parts.raft.contract import NodeId, Options
@@ -17,7 +18,8 @@ NEVER_S = 1e9
 
 class Net(msgspec.Struct, frozen=True):
     """Times in seconds, shares from 0 to 1. A message takes `delay_s` and, by chance, more:
-    exponentially with `jitter_s`. One in `late_share` takes up to `late_s` more.
+    exponentially with `jitter_s`. One in `late_share` takes up to `late_s` more. A siege cuts off
+    a leader, alone or with a minority, and asks it all the while for reads by lease.
     """
 
     delay_s: float = 0.001
@@ -29,6 +31,7 @@ class Net(msgspec.Struct, frozen=True):
     is_ordered: bool = True
     cut_every_s: float = NEVER_S
     cut_s: float = 1.0
+    siege_every_s: float = NEVER_S
 
 
 class Disks(msgspec.Struct, frozen=True):
@@ -44,14 +47,18 @@ class Disks(msgspec.Struct, frozen=True):
 
 class Nodes(msgspec.Struct, frozen=True):
     """`crash_share`: how likely a crash is at each point between two steps of a host. A hunt is a
-    look for a leader who is new, and strikes half of them.
+    look for a leader who is new, and strikes half of them. `clocks_at_edge`: each clock runs as
+    slowly or as fast as `drift` lets it, and not in between. A relapse is a crash of a node that
+    has just asked its leader, and asks again as soon as it is back.
     """
 
     drift: float = 0.0
+    clocks_at_edge: bool = False
     crash_every_s: float = NEVER_S
     crash_share: float = 0.0
     down_s: float = 1.0
     hunt_every_s: float = NEVER_S
+    relapse_every_s: float = NEVER_S
     pause_every_s: float = NEVER_S
     pause_s: float = 1.0
     shuffles_backlog: bool = False
@@ -108,7 +115,7 @@ def draw(seed: int, chance: Chance) -> Plan:
     ids = range(1, sum(sizes) + 1)
     options = _options(chance)
     unit_s = options.election_s
-    return Plan(
+    plan = Plan(
         seed=seed,
         voters=tuple(ids[:voters]),
         learners=tuple(ids[voters : voters + learners]),
@@ -122,6 +129,34 @@ def draw(seed: int, chance: Chance) -> Plan:
         operators=_operators(chance, unit_s),
         load=_load(chance, unit_s, options),
     )
+    if options.check_quorum and options.lease_drift is not None and chance.random.random() < 0.5:
+        plan = _besieged(plan, chance, unit_s)
+    return plan
+
+
+def _besieged(plan: Plan, chance: Chance, unit_s: float) -> Plan:
+    """Reads by lease where they are hardest: next to an election, with clocks at the edge, an
+    election that is quick, and answers that are on their way for long.
+    """
+    net = replace(
+        plan.net,
+        delay_s=unit_s * chance.random.choice([0.0005, 0.002, 0.02]),
+        jitter_s=0.0005 * unit_s,
+        siege_every_s=unit_s * chance.random.choice([1, 2, 4]),
+    )
+    if chance.random.random() < 0.5:
+        net = replace(net, late_share=0.2, late_s=unit_s * chance.random.choice([1, 3]))
+    if chance.random.random() < 0.3:
+        plan = replace(plan, voters=(1, 2, 3, 4, 5), learners=(), spares=())
+    nodes = replace(
+        plan.nodes,
+        drift=0.5,
+        clocks_at_edge=True,
+        relapse_every_s=unit_s * _rate(chance, [0.5, 2]),
+    )
+    options = replace(plan.options, lease_drift=0.5, heartbeat_s=0.1)
+    disks = replace(plan.disks, sync_s=0.002 * unit_s)
+    return replace(plan, net=net, nodes=nodes, options=options, disks=disks)
 
 
 def _options(chance: Chance) -> Options:

@@ -5,6 +5,10 @@ from collections.abc import Callable
 from bastide.parts.raft.contract import Change, NodeId
 from bastide.parts.raft.sim.node import Node
 from bastide.parts.raft.sim.setting import Setting
+from bastide.parts.raft.sim.world import ANY_LIFE
+
+ASKS_EVERY_S = 0.02  # elections take some 1 s, and what is looked for lasts a few hundredths
+ASKS = 100
 
 
 class Trouble:
@@ -16,6 +20,8 @@ class Trouble:
     def start(self) -> None:
         plan = self._setting.plan
         self._each(plan.net.cut_every_s, self._cut)
+        self._each(plan.net.siege_every_s, self._besiege)
+        self._each(plan.nodes.relapse_every_s, self._relapse)
         self._each(plan.nodes.crash_every_s, self._crash)
         self._each(plan.nodes.hunt_every_s, self._hunt)
         self._each(plan.nodes.pause_every_s, self._pause)
@@ -51,6 +57,14 @@ class Trouble:
         else:
             self._someone().crash("by chance")
 
+    def _relapse(self) -> None:
+        host = self._random.choice(self._setting.all_hosts)
+        if host.is_leader:
+            return
+        self._ask(host, by_lease=False)
+        when_s = self._setting.world.now_s + 10 * ASKS_EVERY_S * self._random.random()
+        self._setting.world.at(when_s, host.crash, "with what it asked on its way")
+
     def _hunt(self) -> None:
         """Who has just begun to lead has entries that nobody else has."""
         leader = self._setting.leader
@@ -76,12 +90,35 @@ class Trouble:
     def _cut(self) -> None:
         self._cut_off(self._drawn_cuts())
 
-    def _cut_off(self, cuts: set[tuple[NodeId, NodeId]]) -> None:
+    def _cut_off(self, cuts: set[tuple[NodeId, NodeId]], length_s: float = 0.0) -> None:
+        """For a drawn time, if none is given."""
         network, world = self._setting.network, self._setting.world
         world.say(f"cut: {sorted(cuts)}")
         network.cuts |= cuts
-        length_s = self._setting.plan.net.cut_s * 2 * self._random.random()
+        length_s = length_s or self._setting.plan.net.cut_s * 2 * self._random.random()
         world.at(world.now_s + length_s, self._mend, cuts)
+
+    def _besiege(self) -> None:
+        """Both ways, or only what the leader says: late answers reach it then."""
+        leader = self._setting.leader
+        if leader is None:
+            return
+        nodes = self._setting.plan.node_ids
+        others = [node for node in nodes if node != leader.node]
+        size = self._random.choice([0, (len(nodes) - 1) // 2])
+        inside = {leader.node, *self._random.sample(others, size)}
+        cuts = {(a, b) for a in inside for b in nodes if b not in inside}
+        if self._random.random() < 0.5:
+            cuts |= {(b, a) for a, b in cuts}
+        self._cut_off(cuts, ASKS * ASKS_EVERY_S)
+        self._ask(leader, by_lease=True)
+
+    def _ask(self, host: Node, *, by_lease: bool) -> None:
+        """The rules look at the index that each is answered at; nobody waits for the value."""
+        world = self._setting.world
+        for place in range(ASKS):
+            when_s = world.now_s + ASKS_EVERY_S * (place + self._random.random())
+            world.at_node(when_s, host, ANY_LIFE, host.read, 0, by_lease, _heed_not)
 
     def _mend(self, cuts: set[tuple[NodeId, NodeId]]) -> None:
         self._setting.network.cuts -= cuts
@@ -150,3 +187,7 @@ class Trouble:
             return
         self._setting.world.say(f"n{leader.node} {what} {argument}")
         leader.act(leader.life, leader.operate, (argument,))
+
+
+def _heed_not(happened: bool, result: object) -> None:
+    del happened, result

@@ -167,6 +167,9 @@ class Votes:
         term = request.term
         self._must_hold(host, Vote(term=term, voted_for=host.node))
         self._gives(host, term, host.node)
+        # With a slow disk it may have stood again before this vote was written: one write then has
+        # the newer one alone, and both requests leave behind it.
+        self._stood.add(term)
         self._asked[host.node, term] = request
         if request.transfer and (host.node, term - 1) not in self._told:
             raise Violation(
