@@ -12,6 +12,7 @@ until when, which costs a request nothing but two assignments.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from enum import Enum, auto
 from math import inf
 from typing import Any, cast
@@ -400,7 +401,8 @@ class Connection(asyncio.Protocol):
         self._waits, self.due_s = LEAVING, self.server.now_s + LINGER_S
         if not self.lost and self.transport.can_write_eof():
             self._resume_reading()
-            self.transport.write_eof()
+            with suppress(OSError):  # the client has reset it already
+                self.transport.write_eof()
 
 
 def _host_in(name: Any) -> str:
