@@ -2,9 +2,10 @@
 
 import pytest
 
+from bastide.base.html.figures import bytes_text
 from bastide.engines.coord.contract import CoordAway, Member
 from bastide.engines.coord.pages import CHANGES_SHOWN, KEYS_SHOWN
-from bastide.engines.coord.pages.words import query_of, ring_of, shown
+from bastide.engines.coord.pages.words import query_of, ring_of
 from bastide.engines.coord.service.demo import Demo, DemoMissing, DemoRefused
 from bastide.engines.coord.service.operator import NodeSeen, Operator
 from tests.engines.coord.doors_kit import doors_of_coord
@@ -156,8 +157,8 @@ async def test_the_demos_page_begins_stops_and_ends_it(doors) -> None:
 
 def test_keys_that_are_no_text_have_an_address_and_a_look() -> None:
     assert query_of(b"a/b &") == "key=a%2Fb+%26"
-    assert shown(b"\xff\x00") == "ff 00"
-    assert shown(b"x" * 201) == "x" * 200 + "…"
+    assert bytes_text(b"\xff\x00") == "ff 00"
+    assert bytes_text(b"x" * 201) == "x" * 200 + "…"
 
 
 def test_one_node_is_in_the_middle_and_more_are_around_it() -> None:

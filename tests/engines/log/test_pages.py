@@ -2,11 +2,12 @@
 
 import pytest
 
+from bastide.base.html.figures import TEXT_SHOWN_MAX, bytes_text, size_text
 from bastide.engines.log.contract import Entry, Record, Topic
 from bastide.engines.log.core.batches import COMPRESSION, header_of, made
 from bastide.engines.log.core.compression import Compression
 from bastide.engines.log.pages import TOGETHER_MAX, TOPICS_SHOWN
-from bastide.engines.log.pages.words import TEXT_SHOWN_MAX, entry_seen, shown, size_text
+from bastide.engines.log.pages.words import entry_seen
 from tests.engines.log.doors_kit import DoorsOfLog, doors_of_log
 
 BROWSER = {"accept": "text/html"}
@@ -126,17 +127,17 @@ async def test_a_group_shows_its_lag_now_of_late_and_by_partition(doors) -> None
 
 
 def test_keys_and_values_are_shown_as_text_if_they_are_and_cut_if_long() -> None:
-    assert shown("né".encode()) == "né"
-    assert shown(b"") == ""
-    assert shown(b"a\tb\0c") == "a b c"
-    assert shown(b"\xff\x00") == "ff 00"
-    assert shown(b"\xff" * 33) == " ".join(["ff"] * 32) + "…"
-    assert shown(b"x" * TEXT_SHOWN_MAX) == "x" * TEXT_SHOWN_MAX
-    assert shown(b"x" * (TEXT_SHOWN_MAX + 1)) == "x" * TEXT_SHOWN_MAX + "…"
+    assert bytes_text("né".encode()) == "né"
+    assert bytes_text(b"") == ""
+    assert bytes_text(b"a\tb\0c") == "a b c"
+    assert bytes_text(b"\xff\x00") == "ff 00"
+    assert bytes_text(b"\xff" * 33) == " ".join(["ff"] * 32) + "…"
+    assert bytes_text(b"x" * TEXT_SHOWN_MAX) == "x" * TEXT_SHOWN_MAX
+    assert bytes_text(b"x" * (TEXT_SHOWN_MAX + 1)) == "x" * TEXT_SHOWN_MAX + "…"
     for characters in ("é", "€", "𝄞"):
         for before in range(4):
             text = "x" * before + characters * 1000
-            assert shown(text.encode()) == text[:TEXT_SHOWN_MAX] + "…"
+            assert bytes_text(text.encode()) == text[:TEXT_SHOWN_MAX] + "…"
 
 
 def test_a_stamp_that_is_no_time_is_shown_all_the_same() -> None:

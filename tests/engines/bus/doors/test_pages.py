@@ -2,8 +2,9 @@
 
 import pytest
 
+from bastide.base.html.figures import size_text
 from bastide.engines.bus.pages import LETTERS_SHOWN
-from bastide.engines.bus.pages.words import VALUE_SHOWN_MAX, size_text
+from bastide.engines.bus.pages.words import VALUE_SHOWN_MAX
 from bastide.engines.bus.service.hub import DEAD_COUNTED_MAX
 from bastide.engines.log.contract import Record
 from bastide.testing.town import raised

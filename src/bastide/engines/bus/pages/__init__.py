@@ -9,11 +9,12 @@ import msgspec
 
 from bastide.base.errors import Refusal
 from bastide.base.gate import operator
+from bastide.base.html.figures import size_text
 from bastide.base.html.pages import Pages
 from bastide.base.manifest import TownView
 from bastide.base.routes.rows import Reply, Request, Row, route
 from bastide.engines.bus.core.letters import dead_topic_of
-from bastide.engines.bus.pages.words import event_seen, letter_seen, size_text, topic_seen
+from bastide.engines.bus.pages.words import event_seen, letter_seen, topic_seen
 from bastide.engines.bus.service.hub import DEAD_COUNTED_MAX, Hub
 
 LETTERS_SHOWN = 20

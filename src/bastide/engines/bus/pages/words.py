@@ -10,7 +10,6 @@ from bastide.base.events import Event, name_of
 from bastide.engines.bus.core.letters import Shelved, State
 from bastide.engines.bus.model import Published
 
-UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 VALUE_SHOWN_MAX = 20_000  # characters, on the page of one; of a list a first line
 
 
@@ -92,15 +91,6 @@ def letter_seen(one: Shelved) -> LetterSeen:
         value=value[:VALUE_SHOWN_MAX],
         cut=len(value) > VALUE_SHOWN_MAX,
     )
-
-
-def size_text(size: int) -> str:
-    """1536 as 1.5 KiB."""
-    for least, unit in UNITS:
-        if size >= least:
-            digits = ",.0f" if size >= 100 * least else ".3g"
-            return f"{size / least:{digits}} {unit}"
-    return f"{size} B"
 
 
 def _said(event: type[Event]) -> str:

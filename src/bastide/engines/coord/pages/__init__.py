@@ -11,6 +11,7 @@ import msgspec
 
 from bastide.base.errors import Invalid, Refusal
 from bastide.base.gate import operator
+from bastide.base.html.figures import bytes_text, size_text
 from bastide.base.html.pages import Pages
 from bastide.base.manifest import TownView
 from bastide.base.routes.rows import Reply, Request, Row, redirect, route
@@ -20,8 +21,6 @@ from bastide.engines.coord.pages.words import (
     left_text,
     query_of,
     ring_of,
-    shown,
-    size_text,
 )
 from bastide.engines.coord.service.demo import LASTS_S, VALUE_BYTES_MAX
 from bastide.engines.coord.service.operator import Kind, Operator
@@ -37,7 +36,7 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Words = Mapping[str, Any]
 
 WORDS: Words = {
-    "shown": shown,
+    "shown": bytes_text,
     "size": size_text,
     "left": left_text,
     "query": query_of,

@@ -10,9 +10,6 @@ import msgspec
 from bastide.engines.coord.contract import Item, Lease
 from bastide.engines.coord.service.operator import RESERVED, UNKNOWN_S, NodeSeen
 
-TEXT_SHOWN_MAX = 200  # characters of a key or value
-BYTES_SHOWN_MAX = 32  # of what is no text
-UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 RING_X, RING_Y = 160.0, 104.0  # the middle of the picture
 RADIUS = 72.0
 
@@ -41,29 +38,6 @@ def query_of(key: bytes, name: str = "key") -> str:
         return urlencode({name: key.decode()})
     except UnicodeDecodeError:
         return urlencode({f"{name}_base64": base64.b64encode(key).decode()})
-
-
-def shown(given: bytes) -> str:
-    """As text, if it is that, else as hexadecimal digits; what is long is cut."""
-    try:
-        text = given[: 4 * TEXT_SHOWN_MAX].decode()
-    except UnicodeDecodeError as error:
-        if error.start < 4 * TEXT_SHOWN_MAX - 4 or len(given) <= 4 * TEXT_SHOWN_MAX:
-            more = "…" if len(given) > BYTES_SHOWN_MAX else ""
-            return given[:BYTES_SHOWN_MAX].hex(" ") + more
-        text = given[: error.start].decode()
-    cut = text[:TEXT_SHOWN_MAX]
-    more = "…" if len(cut.encode()) < len(given) else ""
-    return "".join(c if c.isprintable() else " " for c in cut) + more
-
-
-def size_text(size: int) -> str:
-    """1536 as 1.5 KiB."""
-    for least, unit in UNITS:
-        if size >= least:
-            digits = ",.0f" if size >= 100 * least else ".3g"
-            return f"{size / least:{digits}} {unit}"
-    return f"{size} B"
 
 
 def left_text(lease: Lease | None) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 
 from bastide.base.gate import operator
 from bastide.base.html import charts
+from bastide.base.html.figures import size_text
 from bastide.base.html.pages import Pages
 from bastide.base.manifest import TownView
 from bastide.base.routes.rows import Reply, Request, Row, route
 from bastide.engines.log.contract import Entry
 from bastide.engines.log.core.batches import BatchBroken
-from bastide.engines.log.pages.words import entry_seen, partitions_seen, size_text
+from bastide.engines.log.pages.words import entry_seen, partitions_seen
 from bastide.engines.log.service.operator import Operator, Serving, TopicSeen
 
 TOPICS_SHOWN = 50

@@ -5,12 +5,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from bastide.base.html.figures import bytes_text, size_text
 from bastide.engines.log.contract import Entry
 from bastide.engines.log.service.operator import GroupSeen, TopicSeen
 
-TEXT_SHOWN_MAX = 200  # characters of a key or value
-BYTES_SHOWN_MAX = 32  # of what is no text
-UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 STAMP_MS_MAX = 253_402_300_799_000  # the year 9999; what clients stamp is theirs
 BAR = 100.0
 
@@ -51,35 +49,12 @@ class PartitionSeen(msgspec.Struct, frozen=True):
 def entry_seen(entry: Entry) -> EntrySeen:
     record = entry.record
     at = datetime.fromtimestamp(min(max(0, entry.stamp_ms), STAMP_MS_MAX) / 1000, UTC)
-    key = None if record.key is None else shown(record.key)
-    value = None if record.value is None else shown(record.value)
+    key = None if record.key is None else bytes_text(record.key)
+    value = None if record.value is None else bytes_text(record.value)
     size = size_text(len(record.value or b""))
     when = f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
     exact = at.isoformat(timespec="milliseconds")
     return EntrySeen(entry.partition, entry.offset, when, exact, key, value, size)
-
-
-def shown(given: bytes) -> str:
-    """As text, if it is that, else as hexadecimal digits; what is long is cut."""
-    try:
-        text = given[: 4 * TEXT_SHOWN_MAX].decode()
-    except UnicodeDecodeError as error:
-        if error.start < 4 * TEXT_SHOWN_MAX - 4 or len(given) <= 4 * TEXT_SHOWN_MAX:
-            more = "…" if len(given) > BYTES_SHOWN_MAX else ""
-            return given[:BYTES_SHOWN_MAX].hex(" ") + more
-        text = given[: error.start].decode()
-    cut = text[:TEXT_SHOWN_MAX]
-    more = "…" if len(cut.encode()) < len(given) else ""
-    return "".join(c if c.isprintable() else " " for c in cut) + more
-
-
-def size_text(size: int) -> str:
-    """1536 as 1.5 KiB."""
-    for least, unit in UNITS:
-        if size >= least:
-            digits = ",.0f" if size >= 100 * least else ".3g"
-            return f"{size / least:{digits}} {unit}"
-    return f"{size} B"
 
 
 def partitions_seen(topic: TopicSeen, readers: Sequence[GroupSeen]) -> Sequence[PartitionSeen]:
