@@ -23,7 +23,7 @@ from bastide.engines.coord.contract import (
     SpaceOver,
     TooMany,
 )
-from bastide.engines.coord.core.commands import Command, Done, Outcome, encode
+from bastide.engines.coord.core.commands import Command, Outcome, encode
 from bastide.engines.coord.core.machine import Machine
 from bastide.engines.coord.model import Settings
 from bastide.engines.coord.service import questions
@@ -38,6 +38,8 @@ from bastide.engines.coord.service.questions import (
     Reply,
 )
 from bastide.engines.coord.service.replica import Replica
+from bastide.engines.coord.service.verbs import Verbs
+from bastide.engines.coord.service.watches import Watches
 from bastide.parts.raft.contract import (
     NOBODY,
     Change,
@@ -74,7 +76,7 @@ def translated() -> Iterator[None]:
         raise TooMany(str(error), retry_after_s=RETRY_AFTER_S) from error
 
 
-class Asking:
+class Asking(Verbs):
     """One node's part in the group. `me` is its number."""
 
     def __init__(
@@ -110,8 +112,11 @@ class Asking:
 
     @property
     def machine(self) -> Machine:
-        """The store as it is here. To be read; another one after a snapshot was installed."""
         return self._replica.machine
+
+    @property
+    def watches(self) -> Watches:
+        return self._replica.watches
 
     @property
     def applied(self) -> int:
@@ -127,29 +132,23 @@ class Asking:
 
     # --- agreeing -------------------------------------------------------------------------------
 
-    async def do(self, command: Command) -> int:
-        outcome = await self.agree(command)
-        assert isinstance(outcome, Done)
-        return outcome.revision
-
     async def agree(self, command: Command) -> Outcome:
-        """What comes of it, once a majority has it.
-
-        Raises:
-            Refusal: what came of it. CoordAway: `outcome` tells whether it may have been done.
-        """
         reply = await self.ask_leader(Agree(encode(command)))
         await self._breath.taken()
         return reply  # type: ignore[return-value] # what an Agree is answered by
 
     async def catch_up(self) -> None:
-        """Returns once all is applied here that was acknowledged anywhere before the call."""
         try:
             with translated():
                 async with asyncio.timeout(self._timeout_s):
                     await self._host.read_index()
         except TimeoutError as error:
             raise LeaderMissing(f"no leader has answered within {self._timeout_s:g} s") from error
+
+    async def kept(self, lease: int, *, only_look: bool) -> Kept:
+        kept = await self.ask_leader(Keep(lease, only_look))
+        assert isinstance(kept, Kept)
+        return kept
 
     async def ask_leader(self, question: Question) -> Reply:
         """Asked again as long as nothing was done, and there is time.

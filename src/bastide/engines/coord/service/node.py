@@ -2,51 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
 from bastide.base.errors import Conflict, Invalid, NotFound, Refusal, Unavailable
-from bastide.base.rt import runtime
 from bastide.base.rt.net import Listener
-from bastide.base.work import Breath
 from bastide.engines.coord.contract import (
-    Delete,
-    Deleted,
-    Events,
-    Found,
-    Lease,
     Member,
-    Put,
-    PutDone,
-    Range,
     Standing,
-    Txn,
-    TxnDone,
-    Watch,
-)
-from bastide.engines.coord.core.checks import (
-    LEASE_ID_MAX,
-    check_grant,
-    check_put,
-    check_range,
-    check_txn,
 )
 from bastide.engines.coord.core.commands import (
     Announce,
-    Compact,
-    Disarm,
     Forget,
-    Grant,
     Outcome,
-    Revoke,
 )
-from bastide.engines.coord.core.machine import is_read_only
-from bastide.engines.coord.core.snapshots import hashes, snapshot
-from bastide.engines.coord.model import Alarm, Hash, Settings
+from bastide.engines.coord.model import Settings
 from bastide.engines.coord.service.asking import RETRY_AFTER_S, Asking, translated
-from bastide.engines.coord.service.questions import Keep, Kept, Regroup
+from bastide.engines.coord.service.questions import Regroup
 from bastide.engines.coord.service.replica import Replica
 from bastide.parts.raft.contract import Members, NodeId, Options
 from bastide.parts.raft.host.host import RaftHost, open_host
@@ -125,80 +99,7 @@ async def _transport(
         yield transport
 
 
-class KeysNode(Asking):
-    """`model.Keys`."""
-
-    # --- keys -----------------------------------------------------------------------------------
-
-    async def range(self, range_: Range) -> Found:
-        check_range(range_)
-        if not range_.serializable:
-            await self.catch_up()
-        store = self.machine.store
-        store.check(range_)
-        return store.range(range_)
-
-    async def put(self, put: Put) -> PutDone:
-        check_put(put)
-        outcome = await self.agree(put)
-        assert isinstance(outcome, PutDone)
-        return outcome
-
-    async def delete(self, delete: Delete) -> Deleted:
-        check_range(delete)
-        outcome = await self.agree(delete)
-        assert isinstance(outcome, Deleted)
-        return outcome
-
-    async def txn(self, txn: Txn) -> TxnDone:
-        check_txn(txn)
-        if is_read_only(txn):
-            await self.catch_up()
-            return self.machine.read(txn)
-        outcome = await self.agree(txn)
-        assert isinstance(outcome, TxnDone)
-        return outcome
-
-    async def compact(self, revision: int) -> int:
-        return await self.do(Compact(revision))
-
-    def watch(self, watch: Watch) -> AbstractAsyncContextManager[AsyncIterator[Events]]:
-        return self._replica.watches.opened(watch)
-
-    # --- leases ---------------------------------------------------------------------------------
-
-    async def grant(self, ttl_s: int, id_: int) -> Lease:
-        check_grant(ttl_s, id_)
-        id_ = id_ or self._free_id()
-        await self.do(Grant(id_, ttl_s))
-        return Lease(id_, ttl_s, ttl_s)
-
-    def _free_id(self) -> int:
-        chance = runtime.current().chance.random
-        while (id_ := chance.randint(1, LEASE_ID_MAX)) in self.machine.leases:
-            pass
-        return id_
-
-    async def keep_alive(self, lease: int) -> Lease:
-        kept = await self.ask_leader(Keep(lease))
-        assert isinstance(kept, Kept)
-        return Lease(lease, kept.ttl_s, kept.left_s)
-
-    async def revoke(self, lease: int) -> int:
-        return await self.do(Revoke(lease))
-
-    async def lease(self, lease: int) -> Lease:
-        kept = await self.ask_leader(Keep(lease, only_look=True))
-        assert isinstance(kept, Kept)
-        await self.catch_up()
-        return Lease(lease, kept.ttl_s, kept.left_s, self.machine.leases.keys(lease))
-
-    async def leases(self) -> Sequence[int]:
-        await self.catch_up()
-        return sorted(self.machine.leases)
-
-
-class GroupNode(KeysNode):
+class GroupNode(Asking):
     """`model.Node`."""
 
     def __init__(
@@ -254,31 +155,9 @@ class GroupNode(KeysNode):
         wanted = Announce(self.plan.me, f"node{self.plan.me}", peer, client_address)
         while self.machine.members.get(self.plan.me) != wanted:
             try:
-                await self.do(wanted)
+                await self._do(wanted)
             except Unavailable:
                 await asyncio.sleep(RETRY_AFTER_S)
-
-    async def hash(self, revision: int = 0) -> Hash:
-        store = self.machine.store
-        revision, compacted = revision or store.revision, store.compacted
-        hash_, breath = 0, Breath()
-        for hash_ in hashes(store, revision):  # noqa: B007 (the last one counts)
-            await breath.taken()
-        return Hash(hash_, revision, compacted)
-
-    async def snapshot(self) -> AsyncIterator[bytes]:
-        await self.catch_up()
-        breath = Breath()
-        for piece in snapshot(self.machine):
-            yield piece
-            await breath.taken()
-
-    async def alarms(self) -> Sequence[Alarm]:
-        await self.catch_up()
-        return [Alarm(member, kind) for member, kind in sorted(self.machine.alarms)]
-
-    async def disarm(self, alarm: Alarm) -> None:
-        await self.do(Disarm(alarm.member, alarm.kind))
 
     async def transfer(self, to: int) -> None:
         with translated():
@@ -300,7 +179,7 @@ class GroupNode(KeysNode):
         if peer_address in [member.peer_address for member in known]:
             raise Conflict(f"{peer_address} is a member's address")
         id_ = max([0, *self.machine.members, *(member.id for member in known)]) + 1
-        await self.do(Announce(id_, name, peer_address))
+        await self._do(Announce(id_, name, peer_address))
         members = self.status().members
         voters, learners = members.voters, members.learners
         if is_learner:
@@ -321,7 +200,7 @@ class GroupNode(KeysNode):
         voters = tuple(one for one in members.voters if one != member)
         learners = tuple(one for one in members.learners if one != member)
         await self._regroup(voters, learners)
-        await self.do(Forget(member))
+        await self._do(Forget(member))
 
     async def promote_member(self, member: int) -> None:
         """
